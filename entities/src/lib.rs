@@ -1,0 +1,1 @@
+//! The tables as SeaORM entities, one file a table.

@@ -1,0 +1,1 @@
+//! The schema, as migrations that only go forward.

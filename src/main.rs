@@ -1,0 +1,3 @@
+//! The `sosik` binary.
+
+fn main() {}

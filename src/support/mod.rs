@@ -1,0 +1,4 @@
+//! Tools without a subject of their own: configuration, clock, ids, keys and hashes, mailboxes, telemetry.
+
+pub mod auth;
+pub mod clock;

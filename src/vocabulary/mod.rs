@@ -1,0 +1,13 @@
+//! The words all stages share: ids, owners and their lanes, checked text, a write as a value (`Command`, `Entry`),
+//! what happened (`Event`), and why a write was refused for good (`Rejection`). No I/O, no clock, no randomness.
+
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod owner;
+pub mod rejection;
+pub mod relation;
+pub mod text;
+
+/// Milliseconds since the Unix epoch, UTC.
+pub type Millis = u64;
