@@ -1,6 +1,7 @@
 //! Tools without a subject of their own: configuration, clock, ids, keys and hashes, mailboxes, telemetry.
 
 pub mod auth;
+pub mod chain;
 pub mod clock;
 pub mod error_kind;
 pub mod lock;

@@ -23,6 +23,14 @@ use crate::vocabulary::rejection::Rejection;
 pub use needs::{needs_of, relay_needs_of};
 pub use pairs::pair_after;
 
+/// The row as it stands now: `row!(transition.posts, &id)`.
+macro_rules! row {
+    ($transition:ident.$table:ident, $key:expr) => {
+        $transition.after.$table.get($key).or_else(|| $transition.before.$table.get($key))
+    };
+}
+pub(self) use row;
+
 /// What an entry came to, with the rows it owes to other owners.
 type Decided = Result<(Happened, Vec<Relay>), Rejection>;
 
@@ -72,6 +80,22 @@ impl Transition {
     /// Lays one relayed row into its owner's rows.
     pub fn relay(&mut self, position: Position, relay: &Relay) {
         relays::lay(self, position, relay);
+    }
+
+    /// Lays a pending follow, block or mute of the author over one side of the pair: his own, or the other's.
+    pub fn lay_pair(&mut self, entry: &Entry, own_side: bool) {
+        match &entry.command {
+            Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } if own_side => pairs::lay_own_side(self, entry, *other),
+            Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => pairs::lay_other_side(self, entry, *other),
+            _ => {
+                let _muted = self.decide(entry);
+            }
+        }
+    }
+
+    /// Who wrote a post, whether or not it was deleted.
+    pub fn post_author(&self, post: PostId) -> Option<UserId> {
+        row!(self.posts, &post).map(|row| row.author)
     }
 
     /// What is to be saved.
@@ -134,14 +158,6 @@ impl Transition {
         sum.following += step.following;
     }
 }
-
-/// The row as it stands now: `row!(transition.posts, &id)`.
-macro_rules! row {
-    ($transition:ident.$table:ident, $key:expr) => {
-        $transition.after.$table.get($key).or_else(|| $transition.before.$table.get($key))
-    };
-}
-pub(self) use row;
 
 /// Adds steps to counters; the position of a post's counters goes to the higher one.
 fn counters_add(counters: &mut Counters, steps: Counters) {

@@ -78,3 +78,19 @@ pub(super) fn set_side(transition: &mut Transition, owner: UserId, other: UserId
         },
     );
 }
+
+/// Lays a pending follow or block over the author's own side, as his list of follows and his counters show it.
+pub(super) fn lay_own_side(transition: &mut Transition, entry: &Entry, other: UserId) {
+    let state = row!(transition.relations, &(entry.author, other)).map(|row| row.state).unwrap_or_default();
+    if let Ok(after) = pair_after(state, &entry.command, entry.position) {
+        set_side(transition, entry.author, other, after, entry.position);
+    }
+}
+
+/// Lays a pending follow or block over the other's side, as the other's counters and list of followers show it.
+pub(super) fn lay_other_side(transition: &mut Transition, entry: &Entry, other: UserId) {
+    let state = row!(transition.relations, &(other, entry.author)).map(|row| row.state).unwrap_or_default();
+    if let Ok(after) = pair_after(state.flipped(), &entry.command, entry.position) {
+        set_side(transition, other, entry.author, after.flipped(), entry.position);
+    }
+}
