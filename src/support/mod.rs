@@ -3,4 +3,6 @@
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod data_folder;
 pub mod mailbox;
+pub mod snowflake;
