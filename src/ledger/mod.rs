@@ -1,0 +1,3 @@
+//! The durable truth.
+
+pub mod topology;
