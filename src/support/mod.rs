@@ -3,5 +3,9 @@
 pub mod auth;
 pub mod chain;
 pub mod clock;
+pub mod config;
+pub mod data_folder;
 pub mod error_kind;
 pub mod lock;
+pub mod mailbox;
+pub mod snowflake;
