@@ -198,6 +198,11 @@ impl Store {
         Ok(self.writer.close_by_ref().await?)
     }
 
+    #[cfg(test)]
+    pub(super) fn raw_writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
     fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {
         Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes) }
     }

@@ -13,6 +13,7 @@ use super::rows::{Needs, Rows};
 use super::{Backend, Store, StoreOptions};
 
 mod lanes;
+mod rows;
 
 /// A shard of its own for one test.
 pub(super) struct TestShard {
@@ -58,6 +59,11 @@ impl TestShard {
         let mut tx = self.store.begin().await.expect("begins");
         tx.rows_save(rows).await.expect("saves");
         tx.commit().await.expect("commits");
+    }
+
+    /// The connections themselves, to plant faults with.
+    pub(super) fn raw_writer(&self) -> &sea_orm::DatabaseConnection {
+        self.store.raw_writer()
     }
 
     pub(super) async fn load(&self, needs: &Needs) -> Rows {
