@@ -8,16 +8,19 @@ pub mod apply;
 pub mod backlog;
 pub mod blocks;
 pub mod cards;
+pub mod job;
 pub mod pending;
+pub mod settlement;
 pub mod shard;
 pub mod shard_reader;
 pub mod topology;
 pub mod view;
+pub mod write_worker;
 pub mod writes;
 
 pub use shard::Shard;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -46,6 +49,8 @@ pub struct Ledger {
     pub cards: Cards,
     pub blocks: Blocks,
     pub clock: Arc<dyn Clock>,
+    /// Told of sessions that a committed write ended; whoever refuses their tokens fills it in.
+    pub sessions_ended: OnceLock<settlement::SessionsEnded>,
 }
 
 impl Ledger {

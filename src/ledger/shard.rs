@@ -11,7 +11,9 @@ use crate::substrate::store::{Snapshot, Store, StoreError};
 use crate::support::chain::Chain;
 use crate::support::lock::lock;
 use crate::vocabulary::command::Entry;
-use crate::vocabulary::owner::ShardIndex;
+use crate::vocabulary::event::Event;
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::{Lane, ShardIndex};
 
 /// A shard. What is shared of it; its writes go through its `WriteSupervisor` alone.
 pub struct Shard {
@@ -23,8 +25,34 @@ pub struct Shard {
     urgent: Mutex<VecDeque<Arc<Entry>>>,
     /// Rung when there is something urgent; the supervisor fills it in.
     bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
+    /// What the courier of this shard has not heard yet. At most one for each lane's batch, so bounded by the courier's pace; past
+    /// [`NEWS_MAX`] it is only told to look in the database.
+    news: Mutex<NewsBox>,
+    courier_bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
     /// Batches committed since the start.
     pub batches: AtomicU64,
+}
+
+/// Events in the courier's letter box, over all lanes: past that it reads them from the database instead.
+pub const NEWS_MAX: usize = 20_000;
+
+/// A lane's batch is committed.
+#[derive(Debug)]
+pub struct News {
+    pub lane: Lane,
+    /// The lane's applied position now.
+    pub position: Position,
+    /// Those of its events that owe rows to other owners, in order.
+    pub owed: Vec<Event>,
+}
+
+/// What the courier finds when it looks.
+#[derive(Debug, Default)]
+pub struct NewsBox {
+    pub news: Vec<News>,
+    /// Lanes whose events did not fit: they are in the database.
+    pub overflowed: Vec<(Lane, Position)>,
+    events: usize,
 }
 
 impl Shard {
@@ -36,6 +64,8 @@ impl Shard {
             reader,
             urgent: Mutex::default(),
             bell: arc_swap::ArcSwapOption::empty(),
+            news: Mutex::default(),
+            courier_bell: arc_swap::ArcSwapOption::empty(),
             batches: AtomicU64::new(0),
         }
     }
@@ -66,6 +96,29 @@ impl Shard {
         if let Some(bell) = self.bell.load().as_deref() {
             bell();
         }
+    }
+
+    /// Tells the courier what a committed batch owes.
+    pub fn tell_courier(&self, news: News) {
+        let mut letters = lock(&self.news);
+        if letters.events + news.owed.len() > NEWS_MAX {
+            letters.overflowed.push((news.lane, news.position));
+        } else {
+            letters.events += news.owed.len();
+            letters.news.push(news);
+        }
+        drop(letters);
+        if let Some(bell) = self.courier_bell.load().as_deref() {
+            bell();
+        }
+    }
+
+    pub fn take_news(&self) -> NewsBox {
+        std::mem::take(&mut *lock(&self.news))
+    }
+
+    pub fn set_courier_bell(&self, bell: Box<dyn Fn() + Send + Sync>) {
+        self.courier_bell.store(Some(Arc::new(bell)));
     }
 
     pub fn batch_committed(&self) {

@@ -185,7 +185,8 @@ pub(super) fn subset(rows: &Rows, needs: &Needs) -> Rows {
     copy(&needs.comment_counters, &rows.counters.comments, &mut own.counters.comments);
     copy(&needs.user_counters, &rows.counters.users, &mut own.counters.users);
     if !needs.sessions_of.is_empty() {
-        own.sessions.extend(rows.sessions.iter().filter(|(_, row)| needs.sessions_of.contains(&row.user)).map(|(key, row)| (*key, row.clone())));
+        own.sessions
+            .extend(rows.sessions.iter().filter(|(_, row)| needs.sessions_of.contains(&row.user)).map(|(key, row)| (*key, row.clone())));
     }
     own.names.extend(needs.names.iter().filter_map(|name| rows.names.get(name).map(|row| (name.clone(), row.clone()))));
     own

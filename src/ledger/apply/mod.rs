@@ -85,7 +85,9 @@ impl Transition {
     /// Lays a pending follow, block or mute of the author over one side of the pair: his own, or the other's.
     pub fn lay_pair(&mut self, entry: &Entry, own_side: bool) {
         match &entry.command {
-            Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } if own_side => pairs::lay_own_side(self, entry, *other),
+            Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } if own_side => {
+                pairs::lay_own_side(self, entry, *other)
+            }
             Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => pairs::lay_other_side(self, entry, *other),
             _ => {
                 let _muted = self.decide(entry);

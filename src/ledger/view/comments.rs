@@ -8,7 +8,7 @@ use crate::ledger::pending::{PendingWrite, Topic};
 use crate::ledger::shard_reader::{Loaded, Marks};
 use crate::substrate::store::rows::{CommentRow, Needs, Rows};
 use crate::vocabulary::command::Command;
-use crate::vocabulary::ids::{CommentId, PostId, Position, UserId};
+use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::owner::Owner;
 
 /// The rows that show one comment to one reader.
@@ -92,10 +92,7 @@ impl View {
         let next = if more { shown_rows.last().map(|row| row.comment).or(end) } else { None };
 
         let cards: CardsByUser = self.cards(viewer, shown_rows.iter().map(|row| row.author)).await?;
-        let items = shown_rows
-            .iter()
-            .filter_map(|row| cards.get(&row.author).map(|card| comment_view(&rows, row, viewer, card)))
-            .collect();
+        let items = shown_rows.iter().filter_map(|row| cards.get(&row.author).map(|card| comment_view(&rows, row, viewer, card))).collect();
         let version = latest([rows.posts[&post].revision, rows.counters.posts.get(&post).copied().unwrap_or_default().position]);
         Ok((Page { items, next }, version))
     }

@@ -14,7 +14,7 @@ use crate::substrate::store::Snapshot;
 use crate::substrate::store::rows::Needs;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::event::Relay;
-use crate::vocabulary::ids::{PostId, Position, UserId};
+use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::Owner;
 use crate::vocabulary::relation::Follow;
 
@@ -187,8 +187,7 @@ impl View {
         }
         .map_err(failed)?;
         let cut_off = stored.len() > limit;
-        let mut keys: BTreeMap<Reverse<Position>, UserId> =
-            stored.iter().map(|(other, follow)| (Reverse(follow.since), *other)).collect();
+        let mut keys: BTreeMap<Reverse<Position>, UserId> = stored.iter().map(|(other, follow)| (Reverse(follow.since), *other)).collect();
         for (other, follow) in self.laid_follows(shard, &mut snapshot, viewer, user, direction, &pending).await? {
             keys.retain(|_, listed| *listed != other);
             if let Some(follow) = follow {

@@ -33,7 +33,12 @@ pub struct Preview(Shape);
 #[derive(Debug)]
 enum Shape {
     Nothing,
-    Rows { rows: Box<Rows>, author: UserId, resource: Resource, card: AuthorCard },
+    Rows {
+        rows: Box<Rows>,
+        author: UserId,
+        resource: Resource,
+        card: AuthorCard,
+    },
     /// Users are put together after the append, from the pending index.
     User(UserId),
 }
@@ -78,7 +83,12 @@ impl View {
         self.previewed(transition, entry, resource).await
     }
 
-    async fn previewed(&self, mut transition: Transition, entry: &Entry, resource: Resource) -> Result<Result<Preview, Rejection>, ViewError> {
+    async fn previewed(
+        &self,
+        mut transition: Transition,
+        entry: &Entry,
+        resource: Resource,
+    ) -> Result<Result<Preview, Rejection>, ViewError> {
         if let Happened::Rejected(rejection) = transition.apply(entry) {
             return Ok(Err(rejection));
         }

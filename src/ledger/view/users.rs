@@ -63,12 +63,7 @@ impl View {
 
     async fn relation_to(&self, viewer: UserId, user: UserId) -> Result<UserViewer, ViewError> {
         let (pair, muting) = self.pair(viewer, user).await?;
-        Ok(UserViewer {
-            following: pair.following.is_some(),
-            followed_by: pair.followed_by.is_some(),
-            blocking: pair.blocking,
-            muting,
-        })
+        Ok(UserViewer { following: pair.following.is_some(), followed_by: pair.followed_by.is_some(), blocking: pair.blocking, muting })
     }
 
     /// The rows of users of one shard, with the reader's pending writes about them laid over.
