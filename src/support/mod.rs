@@ -6,3 +6,4 @@ pub mod config;
 pub mod data_folder;
 pub mod mailbox;
 pub mod snowflake;
+pub mod telemetry;
