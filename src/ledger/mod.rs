@@ -1,3 +1,4 @@
 //! The durable truth.
 
+pub mod limiter;
 pub mod topology;
