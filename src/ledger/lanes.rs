@@ -164,7 +164,7 @@ impl Lanes {
 }
 
 /// About what an entry takes in a transaction.
-fn entry_bytes(entry: &Entry) -> usize {
+pub fn entry_bytes(entry: &Entry) -> usize {
     use crate::vocabulary::command::Command;
     let body = match &entry.command {
         Command::CreatePost { body, .. } | Command::EditPost { body, .. } => body.as_str().len(),

@@ -9,12 +9,17 @@ pub mod backlog;
 pub mod blocks;
 pub mod cards;
 pub mod job;
+pub mod lanes;
+pub mod limiter;
 pub mod pending;
+pub mod relay_courier;
+pub mod routes;
 pub mod settlement;
 pub mod shard;
 pub mod shard_reader;
 pub mod topology;
 pub mod view;
+pub mod write_supervisor;
 pub mod write_worker;
 pub mod writes;
 

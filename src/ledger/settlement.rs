@@ -69,6 +69,16 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
     ledger.backlog.release([event.position]);
 }
 
+/// Entries turn out to have been applied by a commit whose answer never came. What they came to is in the events, which the courier
+/// reads; whoever waits learns that they are decided.
+pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[std::sync::Arc<Entry>]) {
+    let now = ledger.clock.now();
+    for entry in entries {
+        ledger.writes.progressed(entry, Progress::Committed { at: now });
+    }
+    ledger.shard(shard).tell_courier_to_look(lane, position);
+}
+
 /// What readers cache of these rows is out of date.
 pub fn rows_committed(ledger: &Ledger, rows: &Rows) {
     for account in rows.accounts.values() {

@@ -108,6 +108,16 @@ impl Shard {
             letters.news.push(news);
         }
         drop(letters);
+        self.ring_courier();
+    }
+
+    /// Tells the courier that a lane is at `position`, and that the events up to there are only in the database.
+    pub fn tell_courier_to_look(&self, lane: Lane, position: Position) {
+        lock(&self.news).overflowed.push((lane, position));
+        self.ring_courier();
+    }
+
+    fn ring_courier(&self) {
         if let Some(bell) = self.courier_bell.load().as_deref() {
             bell();
         }

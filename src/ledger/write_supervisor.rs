@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::runtime::Handle;
 
-use super::job::{Job, Parcel};
-use super::lanes::Lanes;
+use super::job::{Job, LaneRun, Parcel};
+use super::lanes::{Lanes, entry_bytes};
 use super::limiter::{Limiter, Sample};
 use super::write_worker::{Execute, JobError, WriteWorker, told};
 use super::{Ledger, Shard};
@@ -195,19 +195,24 @@ impl WriteSupervisor {
         self.ledger.shard(self.shard)
     }
 
+    /// How many jobs may be at work at once.
+    fn workers(&self) -> usize {
+        usize::from(self.limiter.limit())
+    }
+
     /// Does all that can be done now.
     fn step(&mut self, context: &mut Context<Self>) {
         if self.draining.is_some() {
             self.finish_draining(context);
             return;
         }
-        if self.limiter.limit() == 0 {
+        if self.workers() == 0 {
             return;
         }
         for entry in self.shard().take_urgent(URGENT_ROWS_MAX * 8) {
             self.queue(entry);
         }
-        while !self.paused && self.in_flight.len() < self.limiter.limit() {
+        while !self.paused && self.in_flight.len() < self.workers() {
             let Some(next) = self.next_job() else { break };
             self.start(next, context);
         }
@@ -235,7 +240,7 @@ impl WriteSupervisor {
         }
         if self.lanes.has_free(false) {
             // Leaves lanes for the workers that are idle beside this one.
-            let places = self.limiter.limit().saturating_sub(self.in_flight.len()).max(1);
+            let places = self.workers().saturating_sub(self.in_flight.len()).max(1);
             let lanes = usize::from(crate::vocabulary::owner::CONTENT_LANES).div_ceil(places);
             let runs = self.lanes.take(false, self.bounds.rows, self.bounds.bytes, lanes);
             return Some(Retry { job: Arc::new(Job::Batch(runs)), attempts: 0, delivery: None });
@@ -295,8 +300,7 @@ impl WriteSupervisor {
         metrics::counter!("sosik_job_rows_total", "job" => flight.job.name()).increment(flight.job.rows() as u64);
         match flight.job.as_ref() {
             Job::Batch(runs) => {
-                let bytes = runs.iter().flat_map(|run| &run.entries).map(|_| 64).sum();
-                self.limiter.observe(Sample { latency: elapsed, rows: flight.job.rows(), bytes, in_flight: self.in_flight.len() + 1 });
+                self.observe(runs, elapsed);
                 runs.iter().for_each(|run| self.lanes.done(run));
             }
             Job::Bury { run, .. } => {
@@ -313,6 +317,18 @@ impl WriteSupervisor {
         if self.down.take().is_some() {
             tracing::info!(shard = %self.shard().name, "the shard takes writes again");
             self.ledger.backlog.set_stopped(self.shard, false);
+        }
+    }
+
+    /// Lets the limit learn from a committed batch.
+    fn observe(&mut self, runs: &[LaneRun], latency: Duration) {
+        let entries = runs.iter().flat_map(|run| &run.entries);
+        let (rows, bytes) = entries.fold((0, 0), |(rows, bytes), entry| (rows + 1, bytes + entry_bytes(entry) as u64));
+        let in_flight = u16::try_from(self.in_flight.len() + 1).unwrap_or(u16::MAX);
+        if let Some(decision) = self.limiter.observe(Sample { latency, rows, bytes, in_flight }) {
+            let shard = self.shard().name.to_string();
+            metrics::gauge!("sosik_workers_limit", "shard" => shard.clone()).set(f64::from(decision.limit));
+            metrics::counter!("sosik_workers_decisions_total", "shard" => shard, "reason" => decision.reason.as_str()).increment(1);
         }
     }
 
@@ -470,8 +486,12 @@ fn read_on(ledger: &Ledger, shard: ShardIndex, cursor: Position, parked_cursor: 
     if cursor.next() < first {
         let parked = ledger.journal.read_parked(name, parked_cursor.max(cursor), READ_BYTES)?;
         if let Some(last) = parked.last().map(|record| record.position) {
-            let entries: Result<_, _> = parked.iter().map(|record| Entry::decode(record.position, &record.bytes).map(Arc::new)).collect();
-            return Ok(Read { cursor: last, parked_cursor: last, entries: entries? });
+            let mut entries = Vec::with_capacity(parked.len());
+            for record in parked {
+                let entry = Entry::decode(record.position, &record.bytes)?;
+                entries.extend((!entry.home().lane().is_urgent()).then(|| Arc::new(entry)));
+            }
+            return Ok(Read { cursor: last, parked_cursor: last, entries });
         }
     }
     let from = cursor.next().max(first);
@@ -559,7 +579,7 @@ impl Handler<Envelope<Observe>> for WriteSupervisor {
 
     fn handle(&mut self, envelope: Envelope<Observe>, _: &mut Context<Self>) {
         envelope.ticket.answer(Observation {
-            limit: self.limiter.limit(),
+            limit: self.workers(),
             adaptive: self.limiter.is_adaptive(),
             in_flight: self.in_flight.len(),
             waiting: self.lanes.waiting().0,

@@ -11,3 +11,7 @@ pub mod faults;
 pub mod lock;
 pub mod mailbox;
 pub mod snowflake;
+pub mod telemetry;
+
+/// The exit code of a process that stopped itself rather than go on with doubtful state.
+pub const EXIT_FAIL_STOP: i32 = 70;
