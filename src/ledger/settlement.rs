@@ -4,7 +4,7 @@
 //! released, and the events that owe rows to other owners go to the shard's courier.
 
 use super::Ledger;
-use super::shard::News;
+use super::shard::{Look, News};
 use super::writes::Progress;
 use crate::substrate::store::rows::Rows;
 use crate::vocabulary::Millis;
@@ -69,14 +69,16 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
     ledger.backlog.release([event.position]);
 }
 
-/// Entries turn out to have been applied by a commit whose answer never came. What they came to is in the events, which the courier
-/// reads; whoever waits learns that they are decided.
+/// Entries turn out to have been applied by a commit whose answer never came. What they came to stands in the events, which the
+/// courier reads; here they only count as done.
 pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[std::sync::Arc<Entry>]) {
     let now = ledger.clock.now();
     for entry in entries {
-        ledger.writes.progressed(entry, Progress::Committed { at: now });
+        ledger.pending.remove(entry);
+        ledger.writes.progressed(entry, Progress::Visible { committed_at: now, at: now });
     }
-    ledger.shard(shard).tell_courier_to_look(lane, position);
+    let unsure = entries.iter().map(|entry| entry.position).collect();
+    ledger.shard(shard).tell_courier_to_look(Look { lane, position, unsure });
 }
 
 /// What readers cache of these rows is out of date.

@@ -46,12 +46,21 @@ pub struct News {
     pub owed: Vec<Event>,
 }
 
+/// A lane is at a position, and the events up to there are only in the database.
+#[derive(Debug)]
+pub struct Look {
+    pub lane: Lane,
+    pub position: Position,
+    /// Entries that are not released and may owe nothing.
+    pub unsure: Vec<Position>,
+}
+
 /// What the courier finds when it looks.
 #[derive(Debug, Default)]
 pub struct NewsBox {
     pub news: Vec<News>,
-    /// Lanes whose events did not fit: they are in the database.
-    pub overflowed: Vec<(Lane, Position)>,
+    /// Lanes whose events are only in the database.
+    pub looks: Vec<Look>,
     events: usize,
 }
 
@@ -102,7 +111,7 @@ impl Shard {
     pub fn tell_courier(&self, news: News) {
         let mut letters = lock(&self.news);
         if letters.events + news.owed.len() > NEWS_MAX {
-            letters.overflowed.push((news.lane, news.position));
+            letters.looks.push(Look { lane: news.lane, position: news.position, unsure: Vec::new() });
         } else {
             letters.events += news.owed.len();
             letters.news.push(news);
@@ -111,9 +120,9 @@ impl Shard {
         self.ring_courier();
     }
 
-    /// Tells the courier that a lane is at `position`, and that the events up to there are only in the database.
-    pub fn tell_courier_to_look(&self, lane: Lane, position: Position) {
-        lock(&self.news).overflowed.push((lane, position));
+    /// Tells the courier to read a lane's events from the database.
+    pub fn tell_courier_to_look(&self, look: Look) {
+        lock(&self.news).looks.push(look);
         self.ring_courier();
     }
 

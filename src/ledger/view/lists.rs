@@ -8,7 +8,7 @@ use super::users::{author_post, other_of};
 use super::{Page, PostView, UserView, View, ViewError};
 use crate::ledger::apply::{Transition, pair_after};
 use crate::ledger::pending::{PendingWrite, Topic};
-use crate::ledger::shard_reader::{Marks, is_pending};
+use crate::ledger::shard_reader::is_pending;
 use crate::ledger::{Shard, apply};
 use crate::substrate::store::Snapshot;
 use crate::substrate::store::rows::Needs;
