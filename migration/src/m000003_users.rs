@@ -35,8 +35,6 @@ impl MigrationTrait for Migration {
         manager.create_table(clustered(manager, "mutes", ["owner", "other"]).col(flag("muting")).col(number("position")).take()).await?;
         let author_posts = clustered(manager, "author_posts", ["author", "post"]).col(flag("deleted")).col(number("position")).take();
         manager.create_table(author_posts).await?;
-        // Where the newest post of a shard is: a feed of many authors looks back from there.
-        manager.create_index(index("author_posts_post", "author_posts", &["post"])).await?;
         let counters = keyed("user_counters", "user").col(number("posts")).col(number("followers")).col(number("following")).take();
         manager.create_table(counters).await?;
         let kept_writes = keyed("kept_writes", "write")

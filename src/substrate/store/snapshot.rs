@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 
+use crate::vocabulary::Millis;
 use crate::vocabulary::event::KeptWrite;
-use crate::vocabulary::ids::{Position, UserId, WriteId};
+use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::Lane;
+use crate::vocabulary::relation::Follow;
 
 use super::bulk::Link;
 use super::error::StoreError;
-use super::rows::{DeadLetterRow, EventsRow, LaneRow, Needs, Rows, SourceLane};
-use super::{dead_letters, events, kept_writes, lanes, load};
+use super::pages::CommentOrder;
+use super::people::Direction;
+use super::rows::{AccountRow, CommentRow, DeadLetterRow, EventsRow, LaneRow, Needs, Rows, SessionRow, SourceLane};
+use super::{dead_letters, events, kept_writes, lanes, load, pages, people};
 
 /// A consistent state. It holds back the trimming of the database's log while it lives: keep it short.
 pub struct Snapshot {
@@ -59,5 +63,77 @@ impl Snapshot {
     /// The write that this author sent with this key last.
     pub async fn kept_key(&mut self, author: UserId, key: &str) -> Result<Option<KeptWrite>, StoreError> {
         kept_writes::by_key(&self.link, author, key).await
+    }
+
+    /// Comments of a post after `after` in that order: those not deleted, and deleted ones that have ever had a reply.
+    pub async fn comments_page(
+        &mut self,
+        post: PostId,
+        order: CommentOrder,
+        after: Option<CommentId>,
+        limit: u64,
+    ) -> Result<Vec<CommentRow>, StoreError> {
+        pages::comments_of_post(&self.link, post, order, after, limit).await
+    }
+
+    /// Those who like a post, highest id first.
+    pub async fn post_likes_page(&mut self, post: PostId, before: Option<UserId>, limit: u64) -> Result<Vec<UserId>, StoreError> {
+        pages::likes_of_post(&self.link, post, before, limit).await
+    }
+
+    /// The posts of all these authors together, newest first.
+    pub async fn author_posts_page(
+        &mut self,
+        authors: &[UserId],
+        before: Option<PostId>,
+        limit: u64,
+    ) -> Result<Vec<(UserId, PostId)>, StoreError> {
+        pages::posts_of_authors(&self.link, authors, before, limit).await
+    }
+
+    /// Who follows `owner`, newest first.
+    pub async fn followers_page(
+        &mut self,
+        owner: UserId,
+        before: Option<Position>,
+        limit: u64,
+    ) -> Result<Vec<(UserId, Follow)>, StoreError> {
+        people::follows(&self.link, owner, Direction::Followers, before, limit).await
+    }
+
+    /// Whom `owner` follows, newest first.
+    pub async fn following_page(
+        &mut self,
+        owner: UserId,
+        before: Option<Position>,
+        limit: u64,
+    ) -> Result<Vec<(UserId, Follow)>, StoreError> {
+        people::follows(&self.link, owner, Direction::Following, before, limit).await
+    }
+
+    /// Whom `owner` follows: the `max` newest.
+    pub async fn followees(&mut self, owner: UserId, max: u64) -> Result<Vec<UserId>, StoreError> {
+        let follows = people::follows(&self.link, owner, Direction::Following, None, max).await?;
+        Ok(follows.into_iter().map(|(other, _)| other).collect())
+    }
+
+    /// Those who have blocked `owner` or whom he has blocked, in the order of their ids, at most `max` of each.
+    pub async fn blocked_with(&mut self, owner: UserId, max: u64) -> Result<Vec<UserId>, StoreError> {
+        people::blocked_with(&self.link, owner, max).await
+    }
+
+    /// The sessions of a user that have not ended, newest first.
+    pub async fn sessions_list(&mut self, owner: UserId) -> Result<Vec<SessionRow>, StoreError> {
+        people::open_sessions(&self.link, owner).await
+    }
+
+    /// The sessions of everybody that ended at `since` or later.
+    pub async fn sessions_ended_since(&mut self, since: Millis) -> Result<Vec<(SessionId, UserId)>, StoreError> {
+        people::sessions_ended_since(&self.link, since).await
+    }
+
+    /// The accounts whose strangers must wait until after `now`.
+    pub async fn accounts_backed_off(&mut self, now: Millis) -> Result<Vec<AccountRow>, StoreError> {
+        people::backed_off(&self.link, now).await
     }
 }

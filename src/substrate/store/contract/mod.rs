@@ -12,8 +12,11 @@ use sea_orm::{ConnectionTrait, Database};
 use super::rows::{Needs, Rows};
 use super::{Backend, Store, StoreOptions};
 
+mod faults;
 mod lanes;
+mod pages;
 mod rows;
+mod shard;
 
 /// A shard of its own for one test.
 pub(super) struct TestShard {
