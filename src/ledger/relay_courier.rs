@@ -76,7 +76,18 @@ impl RelayCourier {
                 unread.insert(row.lane, row.applied);
             }
         }
-        Self { ledger, shard, runtime, supervisors, routes, unread, reading: false, under_way: HashSet::new(), asking: HashSet::new() }
+        Self {
+            ledger,
+            shard,
+            runtime,
+            supervisors,
+            routes,
+            unread,
+            unsure,
+            reading: false,
+            under_way: HashSet::new(),
+            asking: HashSet::new(),
+        }
     }
 
     fn step(&mut self, context: &mut Context<Self>) {
