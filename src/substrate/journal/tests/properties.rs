@@ -12,10 +12,19 @@ use crate::vocabulary::ids::Position;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { lengths: Vec<usize> },
-    Read { from: u64, bytes_max: usize },
-    ReadAt { nth: prop::sample::Index },
-    Trim { through: u64 },
+    Append {
+        lengths: Vec<usize>,
+    },
+    Read {
+        from: u64,
+        bytes_max: usize,
+    },
+    ReadAt {
+        nth: prop::sample::Index,
+    },
+    Trim {
+        through: u64,
+    },
     Reopen,
     /// The process is killed: what it left is opened.
     Crash,
