@@ -22,6 +22,9 @@ fn databases() -> Vec<(&'static str, Database)> {
         ("fast", fast),
         ("slow", fast.slowed(50.0)),
         ("one writer", Database { parallel: 1.0, contention: 0.02, ..fast }),
+        ("one writer and a queue", Database { queues: true, parallel: 1.0, ..fast }),
+        ("a queue", Database { queues: true, ..fast }),
+        ("a queue, hurt by a crowd", Database { queues: true, contention: 0.04, ..fast }),
         ("two at once", Database { parallel: 2.0, ..fast }),
         ("hurt by a crowd", Database { contention: 0.05, ..fast }),
         ("wide", Database { parallel: 40.0, contention: 0.01, ..fast }),
@@ -156,7 +159,8 @@ proptest! {
             ..Database::fast()
         };
 
-        let share = share_of_best(database, LIKES, seed);
+        // The mean of three runs: one alone is at times caught in the middle of a trial.
+        let share = (0..3).map(|run| share_of_best(database, LIKES, seed ^ (run << 20))).sum::<f64>() / 3.0;
 
         prop_assert!(share >= 0.95, "{:?}: {:.3}", database, share);
     }
