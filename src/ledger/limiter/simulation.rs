@@ -119,6 +119,6 @@ impl Shard {
 
 /// Rows a second under the best fixed limit up to `max`.
 pub(super) fn best_fixed(database: Database, batch: Batch, max: u16) -> f64 {
-    let run = |limit| Shard::new(7).run(&mut Limiter::fixed(limit), database, batch, 3_000, u16::MAX);
+    let run = |limit| Shard::new(7).run(&mut Limiter::fixed(limit), database, batch, 2_000, u16::MAX);
     (1..=max).map(run).fold(0.0, f64::max)
 }
