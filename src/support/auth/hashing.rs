@@ -128,7 +128,7 @@ impl HashingPool {
     pub async fn hash(&self, password: String) -> Result<String, HashingError> {
         let (answer, answered) = oneshot::channel();
         self.submit(Work::Hash { password, answer })?;
-        answered.await.map_err(|_: oneshot::error::RecvError| HashingError::Stopped)?
+        answered.await.map_err(|_error| HashingError::Stopped)?
     }
 
     /// Compares a password with a stored hash. `None`, for an account that does not exist or has no password, takes the same
@@ -136,7 +136,7 @@ impl HashingPool {
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verdict, HashingError> {
         let (answer, answered) = oneshot::channel();
         self.submit(Work::Verify { password, stored, answer })?;
-        answered.await.map_err(|_: oneshot::error::RecvError| HashingError::Stopped)?
+        answered.await.map_err(|_error| HashingError::Stopped)?
     }
 
     /// Jobs that wait now.
@@ -250,7 +250,7 @@ impl Shared {
 
 fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, HashingError> {
     let mut salt = [0; SALT_BYTES];
-    SystemRandom::new().fill(&mut salt).map_err(|_: aws_lc_rs::error::Unspecified| HashingError::Randomness)?;
+    SystemRandom::new().fill(&mut salt).map_err(|_error| HashingError::Randomness)?;
     let hash = argon2.hash_password_with_salt(password.as_bytes(), &salt).map_err(HashingError::Hash)?;
     Ok(hash.to_string())
 }

@@ -178,7 +178,7 @@ impl Source {
         if !settings.jwks.contains("://") {
             return if settings.jwks.is_empty() { Err(wrong()) } else { Ok(Self::File(PathBuf::from(&settings.jwks))) };
         }
-        let url = reqwest::Url::parse(&settings.jwks).map_err(|_: <reqwest::Url as std::str::FromStr>::Err| wrong())?;
+        let url = reqwest::Url::parse(&settings.jwks).map_err(|_error| wrong())?;
         let allowed = url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(&url));
         if !allowed || !url.username().is_empty() || url.password().is_some() {
             return Err(wrong());

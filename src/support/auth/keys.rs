@@ -234,8 +234,8 @@ fn load(dir: &Path, known: Option<&KeySet>) -> Result<KeySet, KeysError> {
 }
 
 fn make_key(dir: &Path, now: Millis) -> Result<String, KeysError> {
-    let pair = Ed25519KeyPair::generate().map_err(|_: aws_lc_rs::error::Unspecified| KeysError::Generate)?;
-    let pkcs8 = pair.to_pkcs8v1().map_err(|_: aws_lc_rs::error::Unspecified| KeysError::Generate)?;
+    let pair = Ed25519KeyPair::generate().map_err(|_error| KeysError::Generate)?;
+    let pkcs8 = pair.to_pkcs8v1().map_err(|_error| KeysError::Generate)?;
     let kid = thumbprint(&URL_SAFE_NO_PAD.encode(pair.public_key()));
     // The newest name signs: it sorts last even if the clock was set back since the last rotation.
     let newest = key_names(dir)?.last().and_then(|name| made_at(name));

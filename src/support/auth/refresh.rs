@@ -54,9 +54,9 @@ impl RefreshTokens {
         if token.len() != TOKEN_CHARACTERS {
             return Err(NotARefreshToken);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_: base64::DecodeError| NotARefreshToken)?;
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_error| NotARefreshToken)?;
         let (body, mac) = bytes.split_at_checked(BODY_BYTES).ok_or(NotARefreshToken)?;
-        hmac::verify(&self.key, body, mac).map_err(|_: aws_lc_rs::error::Unspecified| NotARefreshToken)?;
+        hmac::verify(&self.key, body, mac).map_err(|_error| NotARefreshToken)?;
         let (version, numbers) = body.split_first().ok_or(NotARefreshToken)?;
         let (user, numbers) = numbers.split_first_chunk::<8>().ok_or(NotARefreshToken)?;
         let (session, numbers) = numbers.split_first_chunk::<8>().ok_or(NotARefreshToken)?;

@@ -55,14 +55,14 @@ impl Sealer {
         if token.shards.len() > TOKEN_SHARDS_MAX {
             return Err(TooLargeToSeal);
         }
-        let body = postcard::to_stdvec(token).map_err(|_: postcard::Error| TooLargeToSeal)?;
+        let body = postcard::to_stdvec(token).map_err(|_error| TooLargeToSeal)?;
         Ok(seal(&self.consistency, &holder_context(holder), &body))
     }
 
     /// The token, if it was sealed for this holder.
     pub fn open_token(&self, holder: Option<UserId>, text: &str) -> Result<ConsistencyToken, SealBroken> {
         let body = open(&self.consistency, &holder_context(holder), text)?;
-        postcard::from_bytes(&body).map_err(|_: postcard::Error| SealBroken)
+        postcard::from_bytes(&body).map_err(|_error| SealBroken)
     }
 
     /// Seals where a page ended. `list` names the list with all that shapes it, like `comments:123:asc`.
@@ -101,11 +101,10 @@ fn open(key: &hmac::Key, context: &[u8], text: &str) -> Result<Vec<u8>, SealBrok
     if text.len() > SEALED_CHARACTERS_MAX {
         return Err(SealBroken);
     }
-    let mut bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_: base64::DecodeError| SealBroken)?;
+    let mut bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_error| SealBroken)?;
     let (given, body) = bytes.split_at_checked(MAC_BYTES).ok_or(SealBroken)?;
     let expected = mac(key, context, body);
-    aws_lc_rs::constant_time::verify_slices_are_equal(given, &expected.as_ref()[..MAC_BYTES])
-        .map_err(|_: aws_lc_rs::error::Unspecified| SealBroken)?;
+    aws_lc_rs::constant_time::verify_slices_are_equal(given, &expected.as_ref()[..MAC_BYTES]).map_err(|_error| SealBroken)?;
     Ok(bytes.split_off(MAC_BYTES))
 }
 

@@ -67,7 +67,7 @@ impl MasterSecret {
             Ok(bytes) => Err(SecretError::Length { path, found: bytes.len() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; SECRET_BYTES];
-                SystemRandom::new().fill(&mut bytes).map_err(|_: aws_lc_rs::error::Unspecified| SecretError::Randomness)?;
+                SystemRandom::new().fill(&mut bytes).map_err(|_error| SecretError::Randomness)?;
                 files::write_atomically(&path, &bytes, files::SECRET_FILE_MODE).map_err(|source| SecretError::File { path, source })?;
                 Ok(Self::from_bytes(&bytes))
             }

@@ -269,7 +269,7 @@ impl Tokens {
             return Err(TokenError::Claims);
         }
         check_audience(&claims.aud, &self.audience)?;
-        let user = claims.sub.parse().map_err(|_: crate::vocabulary::ids::NotAnId| TokenError::Claims)?;
+        let user = claims.sub.parse().map_err(|_error| TokenError::Claims)?;
         let session = match &claims.sid {
             None => None,
             Some(sid) => Some(sid.as_str().and_then(|sid| sid.parse().ok()).ok_or(TokenError::Claims)?),
@@ -338,12 +338,12 @@ fn parse_header(part: &str) -> Result<GivenHeader, TokenError> {
 }
 
 fn parse_part<T: for<'de> Deserialize<'de>>(part: &str, wrong: TokenError) -> Result<T, TokenError> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_: base64::DecodeError| TokenError::Malformed)?;
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_error| TokenError::Malformed)?;
     if json.first() != Some(&b'{') {
         // Serde would take a struct from an array as well.
         return Err(TokenError::Malformed);
     }
-    serde_json::from_slice(&json).map_err(|_: serde_json::Error| wrong)
+    serde_json::from_slice(&json).map_err(|_error| wrong)
 }
 
 /// The header only says which algorithm it claims; the key says which one it is.
@@ -367,7 +367,7 @@ fn random_jti() -> Result<String, SignError> {
     use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
     let mut bytes = [0; JTI_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_: aws_lc_rs::error::Unspecified| SignError::Randomness)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_error| SignError::Randomness)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
