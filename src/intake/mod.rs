@@ -1,5 +1,7 @@
 //! Takes commands, answers with receipts. At most one receipt per key. Full: an error with the wait we expect.
 
+pub mod accounts;
+
 use std::time::Duration;
 
 use crate::ledger::view::{CommentView, PostView, UserView};
