@@ -10,13 +10,13 @@ use crate::vocabulary::text::TextError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    #[error("{field} {source}")]
+    #[error("{field} is not acceptable")]
     Text {
         field: &'static str,
         #[source]
         source: TextError,
     },
-    #[error("{field} {source}")]
+    #[error("{field} is not acceptable")]
     Password {
         field: &'static str,
         #[source]
@@ -70,11 +70,11 @@ impl AccountError {
         }
     }
 
-    /// The field and the machine's code of what was wrong with the input.
-    pub fn field(&self) -> Option<(&'static str, &'static str)> {
+    /// What was wrong with the input: the field, a code for machines, a sentence for people.
+    pub fn invalid(&self) -> Option<(&'static str, &'static str, String)> {
         match self {
-            Self::Text { field, source } => Some((field, source.code())),
-            Self::Password { field, source } => Some((field, source.code())),
+            Self::Text { field, source } => Some((field, source.code(), source.to_string())),
+            Self::Password { field, source } => Some((field, source.code(), source.to_string())),
             _ => None,
         }
     }

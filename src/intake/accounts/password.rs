@@ -5,6 +5,7 @@ use super::{AccountError, Accounts, Decision, Identity};
 use crate::support::auth::hashing::Verdict;
 use crate::support::auth::password_rules;
 use crate::vocabulary::command::Command;
+use crate::vocabulary::ids::SessionId;
 use crate::vocabulary::owner::mix;
 
 /// Keeps guesses at `current_password` apart from those at login.
@@ -16,8 +17,9 @@ impl Accounts {
         password_rules::check(&new).map_err(|source| AccountError::Password { field: "new_password", source })?;
         let user = identity.user;
         let (account, sessions) = self.account_with_sessions(user).await?;
-        // A stolen access token is no way around the limits of login.
-        let guess = self.limits.guess(mix(user.raw() ^ CHANGE_SALT), None, Persisted::default(), self.now());
+        // A stolen access token is no way around the limits of login. Each session counts for itself: its thief shuts no other out.
+        let asking = identity.session.map(SessionId::raw);
+        let guess = self.limits.guess(mix(user.raw() ^ CHANGE_SALT), asking, Persisted::default(), self.now());
         let attempt = guess.map_err(|wait| AccountError::TooMany { retry_after_s: wait.retry_after_s })?;
         let stored = account.and_then(|account| account.password_hash);
         if self.parts.hashing.verify(current, stored).await.map_err(AccountError::Hashing)? == Verdict::Wrong {
