@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::DECIDE_WITHIN;
 use super::seam::AccountLedger;
+use crate::support::chain::Chain;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::UserId;
 
@@ -52,7 +53,7 @@ impl Chores {
     pub async fn step(&mut self) -> bool {
         let Some(Chore { author, command }) = self.waiting.recv().await else { return false };
         if let Err(error) = self.ledger.decide(author, command, false, DECIDE_WITHIN).await {
-            tracing::warn!(user.id = %author, error = &error as &dyn std::error::Error, "a chore of sign-in was not done");
+            tracing::warn!(user.id = %author, error = %Chain(&error), "a chore of sign-in was not done");
         }
         true
     }

@@ -5,6 +5,7 @@ use crate::support::auth::hashing::HashingError;
 use crate::support::auth::password_rules::PasswordError;
 use crate::support::auth::token::SignError;
 use crate::support::error_kind::ErrorKind;
+use crate::support::snowflake::IdError;
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::text::TextError;
 
@@ -46,6 +47,8 @@ pub enum AccountError {
     Shard(#[source] ShardUnavailable),
     #[error("the write was rejected unexpectedly: {0:?}")]
     Rejected(Rejection),
+    #[error("could not make an id")]
+    Id(#[source] IdError),
     #[error("could not sign a token")]
     Sign(#[source] SignError),
 }
@@ -66,7 +69,7 @@ impl AccountError {
             Self::Hashing(HashingError::Stopped) => ErrorKind::Unavailable { retry_after_s: 1 },
             Self::Decide(error) => error.kind(),
             Self::Shard(error) => error.kind(),
-            Self::Hashing(_) | Self::Rejected(_) | Self::Sign(_) => ErrorKind::Internal,
+            Self::Hashing(_) | Self::Rejected(_) | Self::Id(_) | Self::Sign(_) => ErrorKind::Internal,
         }
     }
 

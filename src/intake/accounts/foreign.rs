@@ -24,7 +24,7 @@ impl Accounts {
     }
 
     async fn adopt(&self, key: NameKey, issuer: &str, subject: &str, name: Option<String>) -> Result<UserId, AccountError> {
-        let user = UserId::from_raw(self.new_id());
+        let user = UserId::from_raw(self.new_id()?);
         let display_name = display_name(user, name).map_err(|source| AccountError::Text { field: "name", source })?;
         let command = Command::AdoptSubject { issuer: issuer.to_owned(), subject: subject.to_owned(), display_name };
         match self.decide(user, command, true).await? {

@@ -34,6 +34,7 @@ use crate::support::auth::refresh::{RefreshClaims, RefreshTokens};
 use crate::support::auth::secret::{AddressHasher, MasterSecret};
 use crate::support::auth::token::{Claims, SignError, Signed, Tokens};
 use crate::support::clock::Clock;
+use crate::support::snowflake::IdError;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, NewSession};
 use crate::vocabulary::ids::{Position, SessionId, UserId};
@@ -61,7 +62,7 @@ pub const SESSIONS_MAX: usize = 100;
 pub const REFRESH_GRACE_MS: u64 = 10_000;
 
 /// Makes a new Snowflake.
-pub type Ids = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub type Ids = Arc<dyn Fn() -> Result<u64, IdError> + Send + Sync>;
 
 /// What the configuration says of sign-in.
 #[derive(Debug, Clone, Copy)]
@@ -171,8 +172,8 @@ impl Accounts {
         self.parts.clock.now()
     }
 
-    fn new_id(&self) -> u64 {
-        (self.parts.ids)()
+    fn new_id(&self) -> Result<u64, AccountError> {
+        (self.parts.ids)().map_err(AccountError::Id)
     }
 
     fn address_hash(&self, client: &Client) -> u64 {
@@ -180,13 +181,13 @@ impl Accounts {
     }
 
     /// A session for this client, not opened yet.
-    fn new_session(&self, client: &Client) -> NewSession {
+    fn new_session(&self, client: &Client) -> Result<NewSession, AccountError> {
         let shown = client.device.chars().filter(|character| !character.is_control());
-        NewSession {
-            session: SessionId::from_raw(self.new_id()),
+        Ok(NewSession {
+            session: SessionId::from_raw(self.new_id()?),
             device: shown.take(NewSession::DEVICE_CHARACTERS_MAX).collect(),
             address_hash: self.address_hash(client),
-        }
+        })
     }
 
     async fn decide(&self, author: UserId, command: Command, until_visible: bool) -> Result<Decision, AccountError> {

@@ -32,8 +32,8 @@ impl Accounts {
             return Err(AccountError::UsernameTaken);
         }
         let password_hash = self.parts.hashing.hash(registration.password).await.map_err(AccountError::Hashing)?;
-        let user = UserId::from_raw(self.new_id());
-        let session = self.new_session(client);
+        let user = UserId::from_raw(self.new_id()?);
+        let session = self.new_session(client)?;
         let opened = session.session;
         match self.decide(user, Command::Register { username, display_name, password_hash, session }, true).await? {
             Decision::Done { position, .. } => {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::seam::{AccountLedger, EndedSession, ShardUnavailable};
 use crate::support::auth::token::LEEWAY_S;
+use crate::support::chain::Chain;
 use crate::vocabulary::Millis;
 use crate::vocabulary::ids::SessionId;
 use crate::vocabulary::owner::ShardIndex;
@@ -82,7 +83,7 @@ impl Revocations {
             if let Err(error) = self.load_shard(ledger, shard, now).await {
                 tracing::warn!(
                     shard = shard.0,
-                    error = &error as &dyn std::error::Error,
+                    error = %Chain(&error),
                     "ended sessions not read: tokens of its users are refused"
                 );
                 all = false;

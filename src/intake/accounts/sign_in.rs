@@ -4,6 +4,7 @@ use super::limits::{Attempt, Persisted};
 use super::{AccountError, Accounts, Client, Credentials, Decision, SESSIONS_MAX};
 use crate::substrate::store::rows::{AccountRow, SessionRow};
 use crate::support::auth::hashing::Verdict;
+use crate::support::chain::Chain;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::{SessionId, UserId};
 use crate::vocabulary::owner::{NameKey, mix};
@@ -62,7 +63,7 @@ impl Accounts {
     }
 
     async fn open_session(&self, account: &AccountRow, stored: &str, password: &str, client: &Client) -> Result<Credentials, AccountError> {
-        let session = self.new_session(client);
+        let session = self.new_session(client)?;
         let opened = session.session;
         let position = match self.decide(account.user, Command::OpenSession { session }, true).await? {
             Decision::Done { position, .. } => position,
@@ -101,7 +102,7 @@ impl Accounts {
         match self.parts.hashing.hash(password).await {
             Ok(password_hash) => self.chores.add(user, Command::RehashPassword { password_hash, replaces }),
             // At the next login, then.
-            Err(error) => tracing::debug!(user.id = %user, error = &error as &dyn std::error::Error, "password not hashed anew"),
+            Err(error) => tracing::debug!(user.id = %user, error = %Chain(&error), "password not hashed anew"),
         }
     }
 

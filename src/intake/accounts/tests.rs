@@ -80,7 +80,7 @@ fn start_unloaded(
         tokens: Arc::new(Tokens::new(keys, issuers, "own".to_owned(), "sosik".to_owned())),
         hashing: Arc::new(HashingPool::start(limits).expect("a pool")),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
-        ids: Arc::new(|| LAST_ID.fetch_add(1, Ordering::SeqCst)),
+        ids: Arc::new(|| Ok(LAST_ID.fetch_add(1, Ordering::SeqCst))),
     };
     let (accounts, chores) = Accounts::new(settings, parts, &test_secret());
     // The first server hears of commits; its neighbours learn at their start.
@@ -317,6 +317,31 @@ async fn s7_a_revoked_session_stays_so_over_a_restart_and_no_token_is_believed_b
 }
 
 #[tokio::test]
+async fn s7_the_node_that_ends_a_session_refuses_its_tokens_before_it_hears_of_the_commit() {
+    // Planted fault: relying on the feed of commits alone.
+    let first = server().await;
+    let deaf = first.restarted().await;
+    let out = first.register("bob").await.expect("registered");
+    let reused = deaf.login("bob", PASSWORD, "192.0.2.1").await.expect("logged in");
+    let other = deaf.login("bob", PASSWORD, "192.0.2.1").await.expect("logged in");
+    let own = deaf.login("bob", PASSWORD, "192.0.2.1").await.expect("logged in");
+
+    let identity = deaf.who(&out).await.expect("signed in");
+    deaf.accounts.logout(&identity).await.expect("logged out");
+    assert!(matches!(deaf.who(&out).await, Err(AuthError::SessionEnded)));
+
+    deaf.accounts.refresh(&reused.refresh_token).await.expect("refreshed");
+    deaf.clock.advance(REFRESH_GRACE_MS + 1);
+    assert!(deaf.accounts.refresh(&reused.refresh_token).await.is_err());
+    assert!(matches!(deaf.who(&reused).await, Err(AuthError::SessionEnded)));
+
+    let identity = deaf.who(&own).await.expect("signed in");
+    deaf.accounts.change_password(&identity, PASSWORD.to_owned(), "another good one".to_owned()).await.expect("changed");
+    assert!(matches!(deaf.who(&other).await, Err(AuthError::SessionEnded)));
+    assert!(deaf.who(&own).await.is_ok());
+}
+
+#[tokio::test]
 async fn s7_a_new_password_ends_all_other_sessions() {
     let server = server().await;
     let other = server.register("bob").await.expect("registered");
@@ -383,7 +408,9 @@ async fn s8_sessions_are_listed_and_ended_by_their_user_only() {
     assert_eq!(seen, [(second.session, true, NOW + 1000), (first.session, false, NOW)]);
     assert_eq!(sessions[0].device, "a browser", "without control characters");
 
+    let before = server.ledger.journal().len();
     assert_eq!(kind(&server.accounts.end_session(stranger.user, first.session).await), Some(ErrorKind::NotFound));
+    assert_eq!(server.ledger.journal().len(), before, "a stranger writes nothing");
     assert!(server.who(&first).await.is_ok());
     server.accounts.end_session(identity.user, first.session).await.expect("ended");
     assert!(matches!(server.who(&first).await, Err(AuthError::SessionEnded)));

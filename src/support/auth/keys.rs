@@ -19,6 +19,8 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 
 use super::files;
 use super::token::{LEEWAY_S, LIFE_MAX_S};
+use crate::support::chain::Chain;
+use crate::support::data_folder::write_atomically;
 use crate::vocabulary::Millis;
 
 /// How long a key is good after its successor was made: the longest life of a token that it signed, and the leeway.
@@ -159,9 +161,9 @@ impl KeyRing {
                     self.set.store(Arc::new(set));
                     self.generation.fetch_add(1, Ordering::AcqRel);
                 }
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "could not take up the changed signing keys"),
+                Err(error) => tracing::error!(error = %Chain(&error), "could not take up the changed signing keys"),
             },
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "could not look for changed signing keys"),
+            Err(error) => tracing::error!(error = %Chain(&error), "could not look for changed signing keys"),
         }
     }
 }
@@ -241,8 +243,7 @@ fn make_key(dir: &Path, now: Millis) -> Result<String, KeysError> {
     let newest = key_names(dir)?.last().and_then(|name| made_at(name));
     let made_at = newest.map_or(now, |newest| now.max(newest + 1));
     let path = dir.join(format!("{FILE_PREFIX}{made_at:016}-{kid}{FILE_SUFFIX}"));
-    files::write_atomically(&path, pem(pkcs8.as_ref()).as_bytes(), files::SECRET_FILE_MODE)
-        .map_err(|source| KeysError::File { path, source })?;
+    write_atomically(&path, pem(pkcs8.as_ref()).as_bytes(), files::SECRET_FILE_MODE).map_err(|source| KeysError::File { path, source })?;
     Ok(kid)
 }
 

@@ -10,6 +10,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use super::files;
+use crate::support::data_folder::write_atomically;
 
 const FILE_NAME: &str = "master.secret";
 const SECRET_BYTES: usize = 32;
@@ -68,7 +69,7 @@ impl MasterSecret {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; SECRET_BYTES];
                 SystemRandom::new().fill(&mut bytes).map_err(|_error| SecretError::Randomness)?;
-                files::write_atomically(&path, &bytes, files::SECRET_FILE_MODE).map_err(|source| SecretError::File { path, source })?;
+                write_atomically(&path, &bytes, files::SECRET_FILE_MODE).map_err(|source| SecretError::File { path, source })?;
                 Ok(Self::from_bytes(&bytes))
             }
             Err(source) => Err(SecretError::File { path, source }),
