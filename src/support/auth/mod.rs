@@ -1,1 +1,6 @@
 //! Keys, tokens and hashes.
+
+pub mod seal;
+pub mod secret;
+
+mod files;
