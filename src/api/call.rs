@@ -109,7 +109,7 @@ impl Call {
         }
         match text.strip_prefix('@') {
             // What cannot be a username is nobody's.
-            Some(name) => Username::parse(name).map(UserRef::Name).map_err(|_| Problem::new(ProblemName::NotFound)),
+            Some(name) => Username::parse(name).map(UserRef::Name).map_err(|_cause| Problem::new(ProblemName::NotFound)),
             None => self.id("user").map(UserRef::Id),
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn wanted_revision(headers: &HeaderMap) -> Result<Option<Position>, P
     let mut wanted: Option<Position> = None;
     let mut listed = 0;
     for value in headers.get_all(header::IF_MATCH) {
-        let text = value.to_str().map_err(|_| malformed())?;
+        let text = value.to_str().map_err(|_cause| malformed())?;
         for tag in text.split(',').map(str::trim) {
             if tag == "*" {
                 return Ok(None);

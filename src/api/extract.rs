@@ -48,7 +48,7 @@ impl Body {
         if self.bytes.is_empty() {
             return Ok(Members::none(names));
         }
-        let text = std::str::from_utf8(&self.bytes).map_err(|_: std::str::Utf8Error| Problem::malformed("the body is not UTF-8"))?;
+        let text = std::str::from_utf8(&self.bytes).map_err(|_cause: std::str::Utf8Error| Problem::malformed("the body is not UTF-8"))?;
         Members::parse(text, names)
     }
 }
@@ -116,7 +116,7 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
                 Some("*/*") => 1,
                 _ => 0,
             };
-            let refused = parts.any(|parameter| is_zero_quality(parameter));
+            let refused = parts.any(is_zero_quality);
             if best.is_none_or(|(known, _)| rank > known) {
                 best = Some((rank, rank > 0 && !refused));
             }
@@ -138,7 +138,7 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Op
     if values.next().is_some() {
         return Err(Problem::malformed(format!("{name}: the field stands more than once")));
     }
-    value.to_str().map(Some).map_err(|_| Problem::malformed(format!("{name}: not visible ASCII")))
+    value.to_str().map(Some).map_err(|_cause| Problem::malformed(format!("{name}: not visible ASCII")))
 }
 
 /// The seconds of `Prefer: wait`; the first one counts (RFC 7240).

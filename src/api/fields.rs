@@ -112,7 +112,7 @@ impl<'a> Members<'a> {
         match self.raw(name).map(RawValue::get) {
             None | Some("null") => Ok(None),
             Some(digits) => {
-                digits.parse().map(Some).map_err(|_: std::num::ParseIntError| Problem::invalid(name, "type", "must be a whole number"))
+                digits.parse().map(Some).map_err(|_cause: std::num::ParseIntError| Problem::invalid(name, "type", "must be a whole number"))
             }
         }
     }

@@ -53,10 +53,10 @@ impl std::str::FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_: std::net::AddrParseError| NotANetwork)?;
+        let address: IpAddr = address.parse().map_err(|_cause: std::net::AddrParseError| NotANetwork)?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(digits) => digits.parse().map_err(|_: std::num::ParseIntError| NotANetwork)?,
+            Some(digits) => digits.parse().map_err(|_cause: std::num::ParseIntError| NotANetwork)?,
             None => width,
         };
         if prefix > width { Err(NotANetwork) } else { Ok(Self { bits: bits_of(address), prefix: prefix + 128 - width }) }

@@ -111,7 +111,7 @@ pub(in crate::api) async fn list_dead_letters(call: Call) -> Answer {
 fn after(query: &Query<'_>) -> Result<Option<WriteId>, Problem> {
     match query.get("cursor")? {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| Problem::malformed("cursor: not the id of a write")),
+        Some(text) => text.parse().map(Some).map_err(|_cause| Problem::malformed("cursor: not the id of a write")),
     }
 }
 

@@ -13,5 +13,5 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) async fn within<T>(reading: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::time::timeout(BODY_DEADLINE, reading)
         .await
-        .map_err(|_: tokio::time::error::Elapsed| Problem::new(ProblemName::RequestTimeout).closing())
+        .map_err(|_cause: tokio::time::error::Elapsed| Problem::new(ProblemName::RequestTimeout).closing())
 }

@@ -1,3 +1,0 @@
-pub fn document() -> serde_json::Value {
-    serde_json::json!({})
-}
