@@ -19,7 +19,10 @@ pub(super) const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consis
 fn given(call: &Call, holder: Option<UserId>) -> Result<Option<ConsistencyToken>, Problem> {
     let sealer = &call.services.sealer;
     if let Some(text) = extract::single(call.headers(), &CONSISTENCY_TOKEN)? {
-        return sealer.open_token(holder, text).map(Some).map_err(|_cause| Problem::malformed("Consistency-Token: not a token of this reader"));
+        return sealer
+            .open_token(holder, text)
+            .map(Some)
+            .map_err(|_cause| Problem::malformed("Consistency-Token: not a token of this reader"));
     }
     let cookie = extract::cookie(call.headers(), auth::cookies::consistency_name(call.caller.secure));
     Ok(cookie.and_then(|text| sealer.open_token(holder, text).ok()))

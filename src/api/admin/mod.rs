@@ -30,7 +30,8 @@ pub struct LaneReport {
     pub lane: u16,
     pub applied: u64,
     pub relayed: u64,
-    pub pending: u64,
+    /// The last position of the journal: entries between are this lane's or others'.
+    pub durable: u64,
 }
 
 /// The workers of one shard.
@@ -58,6 +59,8 @@ pub struct JournalReport {
     pub id: String,
     pub first: u64,
     pub durable: u64,
+    pub waiting_entries: u64,
+    pub waiting_bytes: u64,
     pub disk_bytes: u64,
     pub bytes_max: u64,
 }
