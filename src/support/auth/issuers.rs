@@ -357,13 +357,15 @@ mod tests {
         assert_eq!(followed.load(Ordering::SeqCst), 0, "no redirect was followed");
     }
 
-    #[tokio::test]
+    // The client's connection must be closed while this thread waits for the sender.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn an_endless_body_is_not_read_to_its_end() {
         // Planted fault: looking at the size only when all of it is there.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/jwks", listener.local_addr().expect("an address"));
         let sender = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
+            stream.set_write_timeout(Some(CONNECT_TIMEOUT)).expect("set");
             let mut sent = stream.write(b"HTTP/1.1 200 OK\r\n\r\n").expect("sent");
             while sent < 256 * 1024 * 1024 {
                 match stream.write(&[b' '; 65_536]) {
