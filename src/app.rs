@@ -33,7 +33,6 @@ use crate::ledger::recovery;
 use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
-use crate::substrate::journal::Journal;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
 use crate::support::auth::issuers::{IssuerSettings, Issuers};
 use crate::support::auth::keys::KeyRing;
@@ -64,7 +63,7 @@ pub struct StartError {
 
 impl StartError {
     /// Says what was being done when `source` happened.
-    pub fn while_doing<E: std::error::Error + Send + Sync + 'static>(doing: &str) -> impl FnOnce(E) -> Self {
+    pub fn while_doing<E: std::error::Error + Send + Sync + 'static>(doing: &str) -> impl FnOnce(E) -> Self + use<E> {
         let doing = doing.to_owned();
         move |source| Self { doing, source: Box::new(source) }
     }

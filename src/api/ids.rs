@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::call::{Answer, Call};
 use super::reply;
-use super::representation::Timestamp;
+use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::{IdParts, PostId};
 
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 use super::{CliError, say};
 use crate::ledger::topology::Topology;
 use crate::support::config::{Config, ConfigError};
+use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::{IdParts, PostId};
 use crate::vocabulary::owner::PlacementKey;
 
@@ -14,7 +15,7 @@ pub(super) fn print(text: &str, config: Result<Config, ConfigError>) -> Result<(
     let shard = topology.place(PlacementKey::Id(id.raw()));
     let told = serde_json::json!({
         "id": id,
-        "timestamp": crate::support::rfc3339::text(parts.timestamp_ms),
+        "timestamp": Timestamp(parts.timestamp_ms),
         "datacenter": parts.datacenter,
         "worker": parts.worker,
         "sequence": parts.sequence,

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::StartError;
 use crate::support::chain::Chain;
-use crate::support::config::{Config, Overrides};
+use crate::support::config::{Config, Overrides, parse_span};
 
 /// A social write and notification server.
 #[derive(Debug, Parser)]
@@ -112,7 +112,7 @@ enum CliError {
 }
 
 impl CliError {
-    fn while_doing<E: std::error::Error + Send + Sync + 'static>(doing: &str) -> impl FnOnce(E) -> Self {
+    fn while_doing<E: std::error::Error + Send + Sync + 'static>(doing: &str) -> impl FnOnce(E) -> Self + use<E> {
         let told = StartError::while_doing(doing);
         move |error| Self::Start(told(error))
     }
@@ -165,5 +165,5 @@ impl SettingsArgs {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    crate::support::config::parse_duration(text).map_err(|error| error.to_string())
+    parse_span(text).ok_or_else(|| "expected a span of time such as 30m (ms, s, m, h or d)".to_owned())
 }

@@ -76,13 +76,7 @@ impl Intake {
     }
 
     /// Journals a command and waits until it is decided, or until all its rows are there. For what answers synchronously.
-    pub async fn decide(
-        &self,
-        author: UserId,
-        command: Command,
-        until_visible: bool,
-        within: Duration,
-    ) -> Result<(Position, Progress), SubmitError> {
+    pub async fn decide(&self, author: UserId, command: Command, until_visible: bool, within: Duration) -> Result<Decided, SubmitError> {
         let write = WriteId::from_raw(self.ids.next().map_err(internal)?);
         let accepted_at = self.ledger.clock.now();
         let entry = Entry { position: PROVISIONAL, write, author, accepted_at, key: None, command };

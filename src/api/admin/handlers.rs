@@ -10,7 +10,7 @@ use crate::api::call::{Answer, Call};
 use crate::api::extract::Query;
 use crate::api::problem::Problem;
 use crate::api::reply;
-use crate::api::representation::Timestamp;
+use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::WriteId;
 
 const LETTERS_LISTED_MAX: usize = 100;

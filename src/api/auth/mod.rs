@@ -11,8 +11,9 @@ use super::call::{Answer, Call};
 use super::origin::Provenance;
 use super::ports::{Grant, Registration};
 use super::problem::{Problem, ProblemName};
-use super::representation::{Timestamp, User};
+use super::representation::User;
 use super::{consistency, reply, writes};
+use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::SessionId;
 
 /// The tokens of a grant. With cookies the body holds neither token.
