@@ -62,6 +62,7 @@ pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) segment_bytes: u64,
     pub(super) record_bytes_max: usize,
+    pub(super) sync_interval: Duration,
     gathering: Mutex<Gathering>,
     wake: Condvar,
     durable: AtomicU64,
@@ -82,6 +83,7 @@ pub(super) struct Parts {
     pub(super) directory: PathBuf,
     pub(super) segment_bytes: u64,
     pub(super) record_bytes_max: usize,
+    pub(super) sync_interval: Duration,
     pub(super) recent_bytes_max: usize,
     pub(super) last: Position,
     pub(super) chain: u32,
@@ -107,6 +109,7 @@ impl Shared {
             directory: parts.directory,
             segment_bytes: parts.segment_bytes,
             record_bytes_max: parts.record_bytes_max,
+            sync_interval: parts.sync_interval,
             gathering: Mutex::new(gathering),
             wake: Condvar::new(),
             durable: AtomicU64::new(parts.last.0),
@@ -213,6 +216,8 @@ pub(super) struct Writer {
     active: Arc<Segment>,
     /// The checksum of the last durable frame.
     chain: u32,
+    /// When the last group began to be written.
+    synced_at: Instant,
     /// Whom to tell of the group in hand. Here, and not in a function, so that they outlive an error or a panic: to drop one
     /// says that its record is not on the disk.
     durables: std::vec::IntoIter<Durable>,
@@ -245,7 +250,7 @@ impl Placement {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, preparer: Arc<Preparer>, active: Arc<Segment>) -> Self {
         let chain = active.header.chain;
-        Self { shared, preparer, active, chain, durables: Vec::new().into_iter() }
+        Self { shared, preparer, active, chain, synced_at: Instant::now(), durables: Vec::new().into_iter() }
     }
 
     /// Works until the journal is closed or broken. A panic, which only a draft or a bell could cause, breaks it too.
@@ -262,6 +267,7 @@ impl Writer {
         self.preparer.request();
         while let Some(group) = self.next_group()? {
             self.durables = group.durables.into_iter();
+            self.synced_at = Instant::now();
             match self.write_group(group.bytes, group.ends) {
                 Ok(()) => {}
                 Err(Trouble::NoRoom(error)) => {
@@ -294,6 +300,12 @@ impl Writer {
             }
         }
         gathering.writer_rests = false;
+        let since = self.synced_at.elapsed();
+        if since < self.shared.sync_interval && !gathering.closed {
+            drop(gathering);
+            std::thread::sleep(self.shared.sync_interval - since);
+            gathering = self.shared.gathering();
+        }
         let records = gathering.group.ends.len().min(RECORDS_KEPT);
         let empty = Group {
             bytes: Vec::with_capacity(gathering.group.bytes.len().min(BUFFER_BYTES_KEPT)),

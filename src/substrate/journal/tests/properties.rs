@@ -10,6 +10,15 @@ use super::super::{Journal, ReadError, Record};
 use super::{Directory, plain};
 use crate::vocabulary::ids::Position;
 
+/// So many, or as many as `PROPTEST_CASES` says.
+fn cases(usual: u32) -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = usual;
+    }
+    config
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append {
@@ -77,7 +86,7 @@ fn payload(seed: usize, length: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn a_journal_is_a_vector_that_forgets_only_what_was_trimmed(steps in steps()) {
@@ -188,7 +197,7 @@ impl Mutation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn a_mutated_journal_is_refused_or_holds_all_that_was_acknowledged(
