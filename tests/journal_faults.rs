@@ -3,6 +3,7 @@
 //! Each check is run again with a fault planted that it must catch; `control` in a name says so.
 
 #![cfg(feature = "faults")]
+#![expect(clippy::expect_used, reason = "all of it is a test")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

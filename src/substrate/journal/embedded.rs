@@ -27,7 +27,8 @@ use super::prepare::{PREPARED_NAME, Preparer, make_blank_file};
 use super::record::Seed;
 use super::recovery::{Cut, Expectation, Order, Recovered, Refusal, SEGMENT_BYTES_MAX, recover};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, framed_bytes, list_segments};
-use super::writer::{Parts, Shared, Writer, begin_segment};
+use super::shared::{Parts, Shared};
+use super::writer::{Writer, begin_segment};
 use super::{AppendError, Bell, Draft, Journal, JournalId, Locator, RECORD_BYTES_MAX, ReadError, Record};
 use crate::vocabulary::ids::Position;
 
