@@ -196,8 +196,10 @@ impl Pending {
             return Ok(entry);
         }
         let journal = Arc::clone(&self.journal);
-        let record =
-            tokio::task::spawn_blocking(move || journal.read_at(place.locator)).await.map_err(|_cancelled| PendingError::Cancelled)??;
+        let name = Arc::clone(&self.names[usize::from(place.home.shard.0)]);
+        let record = tokio::task::spawn_blocking(move || read_again(journal.as_ref(), &name, place))
+            .await
+            .map_err(|_cancelled| PendingError::Cancelled)??;
         let entry = Arc::new(Entry::decode(record.position, &record.bytes)?);
         self.decoded.insert(place.position, Arc::clone(&entry));
         Ok(entry)
