@@ -182,6 +182,8 @@ pub struct Grant {
     pub refresh_expires_in_s: u64,
     /// The user as he sees himself; only after a registration or a login.
     pub seen: Option<Box<UserView>>,
+    /// The write that opened or moved the session; `None` where nothing was written.
+    pub position: Option<Position>,
 }
 
 /// One line of the list of sessions.
@@ -243,17 +245,11 @@ pub trait SignIn: Send + Sync {
     fn authenticate<'a>(&'a self, bearer: &'a str) -> LocalBoxFuture<'a, Result<Identity, SignInError>>;
     fn register(&self, registration: Registration, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
     fn login(&self, username: String, password: String, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
-    fn refresh(&self, refresh_token: String, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
+    fn refresh(&self, refresh_token: String) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
     fn logout(&self, identity: Identity) -> LocalBoxFuture<'_, Result<(), SignInError>>;
     fn sessions(&self, identity: Identity) -> LocalBoxFuture<'_, Result<Vec<SessionLine>, SignInError>>;
     fn end_session(&self, identity: Identity, session: SessionId) -> LocalBoxFuture<'_, Result<(), SignInError>>;
-    fn change_password(
-        &self,
-        identity: Identity,
-        current: String,
-        new: String,
-        client: Client,
-    ) -> LocalBoxFuture<'_, Result<(), SignInError>>;
+    fn change_password(&self, identity: Identity, current: String, new: String) -> LocalBoxFuture<'_, Result<(), SignInError>>;
     /// The public keys as a JWKS document.
     fn jwks(&self) -> String;
 }

@@ -53,8 +53,8 @@ fn granted(call: &Call, grant: &Grant, status: StatusCode, cookies: bool) -> Ans
     *response.status_mut() = status;
     if cookies {
         cookies::set_tokens(&mut response, grant, call.caller.secure);
-        consistency::put_on_sign_in(call, grant.user, &mut response);
     }
+    consistency::put_on_sign_in(call, grant.user, grant.position.unwrap_or_default(), cookies, &mut response);
     Ok(response)
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn refresh(call: Call, payload: Payload) -> Answer {
         Some(token) => (token, false),
         None => (refresh_cookie(&call)?, true),
     };
-    let mut grant = call.services.sign_in.refresh(token, call.client()).await?;
+    let mut grant = call.services.sign_in.refresh(token).await?;
     grant.seen = None;
     granted(&call, &grant, StatusCode::OK, wanted || by_cookie)
 }
@@ -170,6 +170,6 @@ pub(super) async fn change_password(call: Call, payload: Payload) -> Answer {
     let received = call.body(payload, false).await?;
     let members = received.members(&["current_password", "new_password"])?;
     let (current, new) = (members.required("current_password", text)?, members.required("new_password", text)?);
-    call.services.sign_in.change_password(identity, current, new, call.client()).await?;
+    call.services.sign_in.change_password(identity, current, new).await?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
 }
