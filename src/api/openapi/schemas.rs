@@ -251,7 +251,7 @@ fn sign_in() -> Named {
                 &[
                     ("user?", schema("User")),
                     ("access_token?", any_text.clone()),
-                    ("token_type", json!({"const": "Bearer"})),
+                    ("token_type", json!({"type": "string", "enum": ["Bearer"]})),
                     ("expires_in", schema("Count")),
                     ("refresh_token?", any_text),
                     ("session_id", schema("Identifier")),
@@ -266,9 +266,8 @@ fn sign_in() -> Named {
 
 pub(super) fn parameters() -> Value {
     let path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
-    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
-    let header =
-        |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
+    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "required": false, "schema": schema});
+    let header = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
     let id = || schema("Identifier");
     let problem_names: Vec<&str> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
     json!({

@@ -41,7 +41,7 @@ pub(super) enum Fate {
 }
 
 #[derive(Default)]
-pub(super) struct Doubles {
+pub(in crate::api) struct Doubles {
     pub(super) fate: Mutex<Fate>,
     pub(super) submissions: Mutex<Vec<Submission>>,
     pub(super) clients: Mutex<Vec<Client>>,
