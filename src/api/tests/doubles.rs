@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use futures_util::future::{LocalBoxFuture, ready};
 
 use crate::api::admin::{DeadLetter, JournalReport, LaneReport, OperationError, Operations, ShardReport, WorkersReport, WorkersSetting};
-use crate::api::ports::{Client, CommentPage, Grant, Identity, Reads, Registration, SessionLine, SignIn, SignInError, Writes};
+use crate::api::ports::{CommentPage, Reads, SignIn, Writes};
+use crate::intake::accounts::{AccountError, AuthError, Client, Credentials, DecideError, Identity, Registration, SessionView};
 use crate::intake::{Quota, Receipt, Seen, Submission, SubmitError, Wish, WriteState, WriteStatus};
 use crate::ledger::view::{AuthorCard, CommentView, Order, Page, PostView, PostViewer, UserRef, UserView, UserViewer, ViewError};
+use crate::substrate::store::rows::Role;
 use crate::vocabulary::command::{Resource, SubscriptionMode, WriteKind};
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::rejection::Rejection;
-use crate::vocabulary::text::{CommentBody, DisplayName, PostBody, Username};
+use crate::vocabulary::text::{CommentBody, DisplayName, PostBody, TextError, Username};
 
 pub(super) const ANNA: UserId = UserId::from_raw(7);
 pub(super) const BEN: UserId = UserId::from_raw(8);
@@ -264,73 +266,72 @@ impl Writes for Doubles {
     }
 }
 
-fn grant() -> Grant {
-    Grant {
+fn credentials() -> Credentials {
+    Credentials {
         user: ANNA,
         session: SESSION,
         access_token: "access".to_owned(),
         expires_in_s: 600,
         refresh_token: "refresh".to_owned(),
         refresh_expires_in_s: 2_592_000,
-        seen: Some(Box::new(user_view(Some(ANNA), ANNA))),
         position: Some(Position(98)),
     }
 }
 
 impl SignIn for Doubles {
-    fn authenticate<'a>(&'a self, bearer: &'a str) -> LocalBoxFuture<'a, Result<Identity, SignInError>> {
-        let identity = |user, admin| Identity { user, session: Some(SESSION), admin, expires_at: u64::MAX };
+    fn authenticate<'a>(&'a self, bearer: &'a str) -> LocalBoxFuture<'a, Result<Identity, AuthError>> {
+        let identity = |user, role| Identity { user, session: Some(SESSION), role, expires_at: u64::MAX };
         done(match bearer {
-            "token-of-anna" => Ok(identity(ANNA, false)),
-            "token-of-ben" => Ok(identity(BEN, false)),
-            "token-of-an-operator" => Ok(identity(BEN, true)),
-            "token-of-a-dark-shard" => Err(SignInError::Unavailable { retry_after_s: 1 }),
-            _ => Err(SignInError::Unauthenticated),
+            "token-of-anna" => Ok(identity(ANNA, Role::User)),
+            "token-of-ben" => Ok(identity(BEN, Role::User)),
+            "token-of-an-operator" => Ok(identity(BEN, Role::Admin)),
+            "token-of-a-dark-shard" => Err(AuthError::Unavailable { retry_after_s: 1 }),
+            _ => Err(AuthError::SessionEnded),
         })
     }
 
-    fn register(&self, registration: Registration, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>> {
+    fn register(&self, registration: Registration, client: Client) -> LocalBoxFuture<'_, Result<Credentials, AccountError>> {
         self.clients.lock().expect("a lock").push(client);
         done(match registration.username.as_str() {
-            "taken" => Err(SignInError::Refused(Rejection::UsernameTaken)),
-            "x" => Err(SignInError::Invalid { field: "username", code: "too-short", detail: "too short".to_owned() }),
-            _ => Ok(grant()),
+            "taken" => Err(AccountError::UsernameTaken),
+            "x" => Err(AccountError::Text { field: "username", source: TextError::TooShort { min: 3, found: 1 } }),
+            _ => Ok(credentials()),
         })
     }
 
-    fn login(&self, _: String, password: String, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>> {
+    fn login(&self, _: String, password: String, client: Client) -> LocalBoxFuture<'_, Result<Credentials, AccountError>> {
         self.clients.lock().expect("a lock").push(client);
         done(match password.as_str() {
-            "right" => Ok(grant()),
-            "often" => Err(SignInError::TooFast { retry_after_s: 30 }),
-            "slow" => Err(SignInError::Indefinite),
-            _ => Err(SignInError::Unauthenticated),
+            "right" => Ok(credentials()),
+            "often" => Err(AccountError::TooMany { retry_after_s: 30 }),
+            "slow" => Err(AccountError::Decide(DecideError::Indefinite)),
+            _ => Err(AccountError::WrongCredentials),
         })
     }
 
-    fn refresh(&self, refresh_token: String) -> LocalBoxFuture<'_, Result<Grant, SignInError>> {
-        done(if refresh_token == "refresh" { Ok(grant()) } else { Err(SignInError::Unauthenticated) })
+    fn refresh(&self, refresh_token: String) -> LocalBoxFuture<'_, Result<Credentials, AccountError>> {
+        done(if refresh_token == "refresh" { Ok(credentials()) } else { Err(AccountError::SessionEnded) })
     }
 
-    fn logout(&self, _: Identity) -> LocalBoxFuture<'_, Result<(), SignInError>> {
+    fn logout(&self, _: Identity) -> LocalBoxFuture<'_, Result<(), AccountError>> {
         done(Ok(()))
     }
 
-    fn sessions(&self, _: Identity) -> LocalBoxFuture<'_, Result<Vec<SessionLine>, SignInError>> {
-        let line = |session| SessionLine { session, device: "a phone".to_owned(), opened_at: 0, last_used_at: 1 };
-        done(Ok(vec![line(SESSION), line(SessionId::from_raw(10))]))
+    fn sessions(&self, _: Identity) -> LocalBoxFuture<'_, Result<Vec<SessionView>, AccountError>> {
+        let line = |session, current| SessionView { session, device: "a phone".to_owned(), created_at: 0, last_used_at: 1, current };
+        done(Ok(vec![line(SESSION, true), line(SessionId::from_raw(10), false)]))
     }
 
-    fn end_session(&self, _: Identity, session: SessionId) -> LocalBoxFuture<'_, Result<(), SignInError>> {
-        done(if session == SESSION { Ok(()) } else { Err(SignInError::NoSession) })
+    fn end_session(&self, _: UserId, session: SessionId) -> LocalBoxFuture<'_, Result<(), AccountError>> {
+        done(if session == SESSION { Ok(()) } else { Err(AccountError::SessionNotFound) })
     }
 
-    fn change_password(&self, _: Identity, current: String, _: String) -> LocalBoxFuture<'_, Result<(), SignInError>> {
-        done(if current == "right" { Ok(()) } else { Err(SignInError::WrongPassword) })
+    fn change_password(&self, _: Identity, current: String, _: String) -> LocalBoxFuture<'_, Result<(), AccountError>> {
+        done(if current == "right" { Ok(()) } else { Err(AccountError::WrongPassword) })
     }
 
-    fn jwks(&self) -> String {
-        r#"{"keys":[]}"#.to_owned()
+    fn jwks(&self) -> serde_json::Value {
+        serde_json::json!({"keys": []})
     }
 }
 

@@ -8,7 +8,7 @@ use crate::api::settings::Settings;
 const FRIEND: &str = "https://app.example";
 
 fn stage() -> Stage {
-    Stage::with(Settings { allowed_origins: vec![FRIEND.to_owned()], ..Settings::default() })
+    Stage::with(Settings { allowed_origins: vec![FRIEND.to_owned().try_into().expect("an origin")], ..Settings::default() })
 }
 
 #[actix_web::test]

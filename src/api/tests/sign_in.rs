@@ -107,7 +107,7 @@ async fn on_plain_loopback_cookies_go_without_prefix_and_secure() {
         assert!(cookies[0].starts_with("sosik-access="), "{host} {cookies:?}");
         assert!(cookies.iter().all(|cookie| !cookie.contains("Secure")), "{host} {cookies:?}");
     }
-    let public = Settings { public_url: Some("https://social.example".to_owned()), ..Settings::default() };
+    let public = Settings { public_url: Some("https://social.example".to_owned().try_into().expect("a URL")), ..Settings::default() };
     let behind = Stage::with(public).send(call("/v1/auth/login?cookies=true", &right()).insert_header(("host", "localhost"))).await;
     assert!(cookies(&behind)[0].starts_with("__Host-"));
 }
