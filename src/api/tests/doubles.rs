@@ -367,7 +367,15 @@ impl Operations for Doubles {
     }
 
     fn journal(&self) -> LocalBoxFuture<'_, Result<JournalReport, OperationError>> {
-        done(Ok(JournalReport { id: "j".to_owned(), first: 1, durable: 9, disk_bytes: 10, bytes_max: 11 }))
+        done(Ok(JournalReport {
+            id: "j".to_owned(),
+            first: 1,
+            durable: 9,
+            waiting_entries: 2,
+            waiting_bytes: 3,
+            disk_bytes: 10,
+            bytes_max: 11,
+        }))
     }
 
     fn dead_letters(&self, _: Option<WriteId>, _: usize) -> LocalBoxFuture<'_, Result<Vec<DeadLetter>, OperationError>> {
