@@ -12,9 +12,9 @@ use super::origin::Provenance;
 use super::problem::{Problem, ProblemName};
 use super::representation::User;
 use super::{consistency, reply, writes};
-use crate::support::timestamp::Timestamp;
 use crate::intake::accounts::{Credentials, Registration};
 use crate::ledger::view::{UserRef, UserView};
+use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::SessionId;
 
 /// The tokens of a grant. With cookies the body holds neither token.
