@@ -8,7 +8,6 @@ mod actors;
 mod housekeeping;
 mod operations;
 mod shards;
-mod sign_in;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -48,7 +47,6 @@ use crate::support::telemetry::Telemetry;
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
 use operations::Operator;
-use sign_in::SignInDesk;
 
 pub use shards::open_store;
 
@@ -149,13 +147,13 @@ impl App {
         };
         let view = View::new(Arc::clone(&ledger));
         let services = Arc::new(Services {
-            reads: Arc::new(view.clone()),
+            reads: Arc::new(view),
             writes: Arc::new(intake),
-            sign_in: Arc::new(SignInDesk::new(accounts, view)),
+            sign_in: accounts,
             operations: Arc::new(operator),
             sealer: Sealer::new(&secret),
             journal: journal_id.0,
-            settings: settings(&config),
+            settings: Settings::of(&config.server, &config.api),
         });
         Self::listen(services, listeners, ledger, actors, runtime, draining, folder)
     }
@@ -293,13 +291,4 @@ fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Int
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     });
-}
-
-fn settings(config: &Config) -> Settings {
-    Settings {
-        public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
-        allowed_origins: config.server.allowed_origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
-        trusted_proxies: config.server.trusted_proxies.clone(),
-        anonymous_reads: config.api.anonymous_reads,
-    }
 }

@@ -46,22 +46,18 @@ fn sealed(call: &Call, holder: Option<UserId>, position: Position) -> Option<Hea
 
 /// Puts the token of an accepted write into its answer, and into the cookie of who uses cookies.
 pub(super) fn put_on_write(call: &Call, author: UserId, position: Position, response: &mut HttpResponse) {
-    let Some(value) = sealed(call, Some(author), position) else { return };
-    if call.caller.by_cookie {
-        set_cookie(call, &value, response);
-    }
-    response.headers_mut().insert(CONSISTENCY_TOKEN, value);
+    put(call, author, position, call.caller.by_cookie, response);
 }
 
-/// Gives who signs in with cookies the cookie to begin with.
-pub(super) fn put_on_sign_in(call: &Call, user: UserId, response: &mut HttpResponse) {
-    if let Some(value) = sealed(call, Some(user), Position::START) {
-        set_cookie(call, &value, response);
-    }
+/// Gives who signs in a token to begin with.
+pub(super) fn put_on_sign_in(call: &Call, user: UserId, position: Position, cookies: bool, response: &mut HttpResponse) {
+    put(call, user, position, cookies, response);
 }
 
-fn set_cookie(call: &Call, value: &HeaderValue, response: &mut HttpResponse) {
-    if let Ok(text) = value.to_str() {
+fn put(call: &Call, holder: UserId, position: Position, cookie: bool, response: &mut HttpResponse) {
+    let Some(value) = sealed(call, Some(holder), position) else { return };
+    if cookie && let Ok(text) = value.to_str() {
         auth::cookies::set_consistency(response, text, call.caller.secure);
     }
+    response.headers_mut().insert(CONSISTENCY_TOKEN, value);
 }

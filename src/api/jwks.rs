@@ -10,7 +10,7 @@ const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=300
 
 /// `GET /.well-known/jwks.json`
 pub(super) async fn get_jwks(call: Call) -> Answer {
-    let mut response = reply::text(super::writes::JSON, call.services.sign_in.jwks());
+    let mut response = reply::plain(&call.services.sign_in.jwks())?;
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE_CONTROL);
     Ok(response)
 }

@@ -12,7 +12,7 @@ impl OwnOrigin {
     /// From the configuration; else from the request. `behind_proxy`: what forwards is trusted, and may say how it was asked.
     pub(super) fn of(settings: &Settings, headers: &HeaderMap, behind_proxy: bool) -> Self {
         if let Some(url) = &settings.public_url {
-            return Self(origin_of_url(url).to_ascii_lowercase());
+            return Self(url.origin().as_str().to_owned());
         }
         let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let forwarded = |name: header::HeaderName| text(name).filter(|_| behind_proxy);
@@ -45,14 +45,9 @@ impl OwnOrigin {
     }
 }
 
-fn origin_of_url(url: &str) -> &str {
-    let path_from = url.find("://").and_then(|scheme| url[scheme + 3..].find('/').map(|slash| scheme + 3 + slash));
-    path_from.map_or(url, |slash| &url[..slash])
-}
-
 /// Whether the configuration lists this origin, byte for byte.
 pub(super) fn is_listed(settings: &Settings, origin: &str) -> bool {
-    settings.allowed_origins.iter().any(|allowed| allowed == origin)
+    settings.allowed_origins.iter().any(|allowed| allowed.as_str() == origin)
 }
 
 /// What a browser says about where a request comes from.

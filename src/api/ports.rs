@@ -1,19 +1,14 @@
 //! What the API needs of the stages below it, as traits: so that the handlers can be tested without a database.
 //!
-//! `View` and `Intake` are the real ones; sign-in and operations are filled in by `app.rs`. One boxed future a call is the
+//! `View`, `Intake` and `Accounts` are the real ones; operations are filled in by `app.rs`. One boxed future a call is the
 //! price, a tenth of a microsecond beside the tens that a request takes.
-
-use std::net::IpAddr;
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::intake::{Intake, Submission, SubmitError, WriteStatus};
-use crate::intake::{Receipt, rejection_kind};
+use crate::intake::accounts::{AccountError, Accounts, AuthError, Client, Credentials, Identity, Registration, SessionView};
+use crate::intake::{Intake, Receipt, Submission, SubmitError, WriteStatus};
 use crate::ledger::view::{CommentView, Order, Page, PostView, UserRef, UserView, View, ViewError};
-use crate::support::error_kind::ErrorKind;
-use crate::vocabulary::Millis;
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
-use crate::vocabulary::rejection::Rejection;
 
 /// A page of comments with the version of their post.
 pub type CommentPage = (Page<CommentView, CommentId>, Position);
@@ -147,113 +142,55 @@ impl Writes for Intake {
     }
 }
 
-/// Who a believed token stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    pub user: UserId,
-    /// `None` for an operator's token and for a foreign issuer's.
-    pub session: Option<SessionId>,
-    pub admin: bool,
-    pub expires_at: Millis,
-}
-
-/// Who is at the other end, as far as sign-in wants to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Client {
-    pub address: Option<IpAddr>,
-    /// The `User-Agent`, cut to what a session keeps.
-    pub device: String,
-}
-
-/// What a registration asks for. The texts are as they came; sign-in checks them.
-pub struct Registration {
-    pub username: String,
-    pub password: String,
-    pub display_name: Option<String>,
-}
-
-/// Tokens as they are handed out.
-pub struct Grant {
-    pub user: UserId,
-    pub session: SessionId,
-    pub access_token: String,
-    pub expires_in_s: u64,
-    pub refresh_token: String,
-    pub refresh_expires_in_s: u64,
-    /// The user as he sees himself; only after a registration or a login.
-    pub seen: Option<Box<UserView>>,
-}
-
-/// One line of the list of sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionLine {
-    pub session: SessionId,
-    pub device: String,
-    pub opened_at: Millis,
-    pub last_used_at: Millis,
-}
-
-/// Why somebody could not sign in, or do something with his sessions.
-#[derive(Debug, thiserror::Error)]
-pub enum SignInError {
-    #[error("{field}: {detail}")]
-    Invalid { field: &'static str, code: &'static str, detail: String },
-    /// A token that is not believed, or a wrong name or password: one and the same.
-    #[error("not signed in")]
-    Unauthenticated,
-    /// The current password was wrong.
-    #[error("the current password is wrong")]
-    WrongPassword,
-    #[error("there is no such session")]
-    NoSession,
-    #[error("refused: {0:?}")]
-    Refused(Rejection),
-    #[error("too many attempts")]
-    TooFast { retry_after_s: u64 },
-    #[error("too much to do")]
-    Overloaded { retry_after_s: u64 },
-    #[error("the account's shard cannot be asked")]
-    Unavailable { retry_after_s: u64 },
-    #[error("the outcome is not known")]
-    Indefinite,
-    #[error("sign-in failed")]
-    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl SignInError {
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Invalid { .. } => ErrorKind::Invalid,
-            Self::Unauthenticated => ErrorKind::Unauthenticated,
-            Self::WrongPassword => ErrorKind::Forbidden,
-            Self::NoSession => ErrorKind::NotFound,
-            Self::Refused(rejection) => rejection_kind(*rejection),
-            Self::TooFast { retry_after_s } => ErrorKind::TooManyRequests { retry_after_s: *retry_after_s },
-            Self::Overloaded { retry_after_s } => ErrorKind::Overloaded { retry_after_s: *retry_after_s },
-            Self::Unavailable { retry_after_s } => ErrorKind::Unavailable { retry_after_s: *retry_after_s },
-            Self::Indefinite => ErrorKind::Indefinite,
-            Self::Internal(_) => ErrorKind::Internal,
-        }
-    }
-}
-
 /// Who may come in.
 pub trait SignIn: Send + Sync {
     /// Who the bearer token stands for. Called for every request that carries one.
-    fn authenticate<'a>(&'a self, bearer: &'a str) -> LocalBoxFuture<'a, Result<Identity, SignInError>>;
-    fn register(&self, registration: Registration, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
-    fn login(&self, username: String, password: String, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
-    fn refresh(&self, refresh_token: String, client: Client) -> LocalBoxFuture<'_, Result<Grant, SignInError>>;
-    fn logout(&self, identity: Identity) -> LocalBoxFuture<'_, Result<(), SignInError>>;
-    fn sessions(&self, identity: Identity) -> LocalBoxFuture<'_, Result<Vec<SessionLine>, SignInError>>;
-    fn end_session(&self, identity: Identity, session: SessionId) -> LocalBoxFuture<'_, Result<(), SignInError>>;
-    fn change_password(
-        &self,
-        identity: Identity,
-        current: String,
-        new: String,
-        client: Client,
-    ) -> LocalBoxFuture<'_, Result<(), SignInError>>;
+    fn authenticate<'a>(&'a self, bearer: &'a str) -> LocalBoxFuture<'a, Result<Identity, AuthError>>;
+    fn register(&self, registration: Registration, client: Client) -> LocalBoxFuture<'_, Result<Credentials, AccountError>>;
+    fn login(&self, username: String, password: String, client: Client) -> LocalBoxFuture<'_, Result<Credentials, AccountError>>;
+    fn refresh(&self, refresh_token: String) -> LocalBoxFuture<'_, Result<Credentials, AccountError>>;
+    fn logout(&self, identity: Identity) -> LocalBoxFuture<'_, Result<(), AccountError>>;
+    fn sessions(&self, identity: Identity) -> LocalBoxFuture<'_, Result<Vec<SessionView>, AccountError>>;
+    fn end_session(&self, user: UserId, session: SessionId) -> LocalBoxFuture<'_, Result<(), AccountError>>;
+    fn change_password(&self, identity: Identity, current: String, new: String) -> LocalBoxFuture<'_, Result<(), AccountError>>;
     /// The public keys as a JWKS document.
-    fn jwks(&self) -> String;
+    fn jwks(&self) -> serde_json::Value;
+}
+
+impl SignIn for Accounts {
+    fn authenticate<'a>(&'a self, bearer: &'a str) -> LocalBoxFuture<'a, Result<Identity, AuthError>> {
+        Box::pin(Self::authenticate(self, bearer))
+    }
+
+    fn register(&self, registration: Registration, client: Client) -> LocalBoxFuture<'_, Result<Credentials, AccountError>> {
+        Box::pin(async move { Self::register(self, registration, &client).await })
+    }
+
+    fn login(&self, username: String, password: String, client: Client) -> LocalBoxFuture<'_, Result<Credentials, AccountError>> {
+        Box::pin(async move { Self::login(self, &username, password, &client).await })
+    }
+
+    fn refresh(&self, refresh_token: String) -> LocalBoxFuture<'_, Result<Credentials, AccountError>> {
+        Box::pin(async move { Self::refresh(self, &refresh_token).await })
+    }
+
+    fn logout(&self, identity: Identity) -> LocalBoxFuture<'_, Result<(), AccountError>> {
+        Box::pin(async move { Self::logout(self, &identity).await })
+    }
+
+    fn sessions(&self, identity: Identity) -> LocalBoxFuture<'_, Result<Vec<SessionView>, AccountError>> {
+        Box::pin(async move { Self::sessions(self, &identity).await })
+    }
+
+    fn end_session(&self, user: UserId, session: SessionId) -> LocalBoxFuture<'_, Result<(), AccountError>> {
+        Box::pin(Self::end_session(self, user, session))
+    }
+
+    fn change_password(&self, identity: Identity, current: String, new: String) -> LocalBoxFuture<'_, Result<(), AccountError>> {
+        Box::pin(async move { Self::change_password(self, &identity, current, new).await })
+    }
+
+    fn jwks(&self) -> serde_json::Value {
+        Self::jwks(self)
+    }
 }

@@ -12,9 +12,10 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
-use super::ports::SignInError;
+use crate::intake::accounts::{AccountError, AuthError};
 use crate::intake::{Quota, SubmitError};
 use crate::ledger::view::ViewError;
+use crate::support::chain::Chain;
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::text::TextError;
@@ -262,6 +263,7 @@ impl Problem {
         self
     }
 
+    #[cfg(test)]
     pub(super) fn name(&self) -> ProblemName {
         self.name
     }
@@ -336,15 +338,8 @@ impl ResponseError for Problem {
 }
 
 /// A fault of ours: the log has the chain, the client an id to ask with.
-fn log_internal(stage: &'static str, error: &dyn std::error::Error) {
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        chain.push_str(": ");
-        chain.push_str(&source.to_string());
-        cause = source.source();
-    }
-    tracing::error!(stage, error = %chain, "a request failed");
+fn log_internal(stage: &'static str, error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(stage, error = %Chain(error), "a request failed");
 }
 
 fn detail_of_rejection(rejection: Rejection) -> Option<&'static str> {
@@ -391,17 +386,32 @@ impl From<ViewError> for Problem {
     }
 }
 
-impl From<SignInError> for Problem {
-    fn from(error: SignInError) -> Self {
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        if let Some((field, code, detail)) = error.invalid() {
+            return Self::invalid(field, code, detail);
+        }
+        if error.kind() == ErrorKind::Internal {
+            log_internal("sign-in", &error);
+        }
         let problem = Self::of_kind(error.kind());
         match error {
-            SignInError::Invalid { field, code, detail } => Self::invalid(field, code, detail),
-            SignInError::WrongPassword => problem.detail("the current password is wrong"),
-            SignInError::Internal(source) => {
-                log_internal("sign-in", source.as_ref());
-                problem
-            }
+            AccountError::WrongPassword => problem.detail("the current password is wrong"),
+            AccountError::NoSession => problem.detail("no session of this server stands behind the token"),
             _ => problem,
+        }
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error.kind() {
+            ErrorKind::Unauthenticated => Self::invalid_token(),
+            ErrorKind::Internal => {
+                log_internal("authentication", &error);
+                Self::new(ProblemName::Internal)
+            }
+            kind => Self::of_kind(kind),
         }
     }
 }

@@ -6,7 +6,7 @@ use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header::{self, HeaderValue};
 
-use crate::api::ports::Grant;
+use crate::intake::accounts::Credentials;
 
 /// The consistency token speaks of the last minutes; a day covers a page that was left open.
 const CONSISTENCY_AGE: Duration = Duration::DAY;
@@ -31,11 +31,11 @@ fn put(response: &mut HttpResponse, name: &'static str, value: &str, path: &'sta
     }
 }
 
-/// Hands out the tokens of a grant.
-pub(super) fn set_tokens(response: &mut HttpResponse, grant: &Grant, secure: bool) {
+/// Hands out the tokens.
+pub(super) fn set_tokens(response: &mut HttpResponse, credentials: &Credentials, secure: bool) {
     let seconds = |count: u64| Duration::seconds(i64::try_from(count).unwrap_or(i64::MAX));
-    put(response, access_name(secure), &grant.access_token, "/", seconds(grant.expires_in_s), secure);
-    put(response, refresh_name(secure), &grant.refresh_token, REFRESH_PATH, seconds(grant.refresh_expires_in_s), secure);
+    put(response, access_name(secure), &credentials.access_token, "/", seconds(credentials.expires_in_s), secure);
+    put(response, refresh_name(secure), &credentials.refresh_token, REFRESH_PATH, seconds(credentials.refresh_expires_in_s), secure);
 }
 
 pub(crate) fn set_consistency(response: &mut HttpResponse, token: &str, secure: bool) {

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::call::{Answer, Call};
 use super::origin::Provenance;
-use super::ports::{Grant, Registration};
 use super::problem::{Problem, ProblemName};
 use super::representation::User;
 use super::{consistency, reply, writes};
+use crate::intake::accounts::{Credentials, Registration};
+use crate::ledger::view::{UserRef, UserView};
 use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::SessionId;
 
@@ -40,22 +41,27 @@ fn wants_cookies(call: &Call) -> Result<bool, Problem> {
     Ok(wanted)
 }
 
-fn granted(call: &Call, grant: &Grant, status: StatusCode, cookies: bool) -> Answer {
+fn granted(call: &Call, given: &Credentials, user: Option<&UserView>, status: StatusCode, cookies: bool) -> Answer {
     let body = GrantBody {
-        user: grant.seen.as_deref().map(User::from),
-        access_token: (!cookies).then_some(grant.access_token.as_str()),
+        user: user.map(User::from),
+        access_token: (!cookies).then_some(given.access_token.as_str()),
         token_type: "Bearer",
-        expires_in: grant.expires_in_s,
-        refresh_token: (!cookies).then_some(grant.refresh_token.as_str()),
-        session_id: grant.session,
+        expires_in: given.expires_in_s,
+        refresh_token: (!cookies).then_some(given.refresh_token.as_str()),
+        session_id: given.session,
     };
     let mut response = reply::text(writes::JSON, writes::json(&body)?);
     *response.status_mut() = status;
     if cookies {
-        cookies::set_tokens(&mut response, grant, call.caller.secure);
-        consistency::put_on_sign_in(call, grant.user, &mut response);
+        cookies::set_tokens(&mut response, given, call.caller.secure);
     }
+    consistency::put_on_sign_in(call, given.user, given.position.unwrap_or_default(), cookies, &mut response);
     Ok(response)
+}
+
+/// The user as he sees himself. Absent when he cannot be read now: the tokens are good all the same, and must reach him.
+async fn oneself(call: &Call, given: &Credentials) -> Option<UserView> {
+    call.services.reads.user(Some(given.user), UserRef::Id(given.user)).await.ok()
 }
 
 fn text(text: String) -> Result<String, std::convert::Infallible> {
@@ -72,8 +78,8 @@ pub(super) async fn register(call: Call, payload: Payload) -> Answer {
         password: members.required("password", text)?,
         display_name: members.optional("display_name", text)?,
     };
-    let grant = call.services.sign_in.register(registration, call.client()).await?;
-    granted(&call, &grant, StatusCode::CREATED, cookies)
+    let given = call.services.sign_in.register(registration, call.client()).await?;
+    granted(&call, &given, oneself(&call, &given).await.as_ref(), StatusCode::CREATED, cookies)
 }
 
 /// `POST /v1/auth/login`
@@ -82,8 +88,8 @@ pub(super) async fn login(call: Call, payload: Payload) -> Answer {
     let received = call.body(payload, false).await?;
     let members = received.members(&["username", "password"])?;
     let (username, password) = (members.required("username", text)?, members.required("password", text)?);
-    let grant = call.services.sign_in.login(username, password, call.client()).await?;
-    granted(&call, &grant, StatusCode::OK, cookies)
+    let given = call.services.sign_in.login(username, password, call.client()).await?;
+    granted(&call, &given, oneself(&call, &given).await.as_ref(), StatusCode::OK, cookies)
 }
 
 /// `POST /v1/auth/refresh`: with the token in the body, or in its cookie.
@@ -95,9 +101,8 @@ pub(super) async fn refresh(call: Call, payload: Payload) -> Answer {
         Some(token) => (token, false),
         None => (refresh_cookie(&call)?, true),
     };
-    let mut grant = call.services.sign_in.refresh(token, call.client()).await?;
-    grant.seen = None;
-    granted(&call, &grant, StatusCode::OK, wanted || by_cookie)
+    let given = call.services.sign_in.refresh(token).await?;
+    granted(&call, &given, None, StatusCode::OK, wanted || by_cookie)
 }
 
 /// The refresh token of the cookie. A cookie is sent whoever wrote the page, so the page must be ours.
@@ -147,9 +152,9 @@ pub(super) async fn list_sessions(call: Call) -> Answer {
         .map(|line| SessionBody {
             id: line.session,
             device: &line.device,
-            created_at: Timestamp(line.opened_at),
+            created_at: Timestamp(line.created_at),
             last_used_at: Timestamp(line.last_used_at),
-            current: identity.session == Some(line.session),
+            current: line.current,
         })
         .collect();
     reply::plain(&SessionList { items, next: None })
@@ -157,10 +162,10 @@ pub(super) async fn list_sessions(call: Call) -> Answer {
 
 /// `DELETE /v1/auth/sessions/{session}`
 pub(super) async fn end_session(call: Call, payload: Payload) -> Answer {
-    let identity = call.identity()?;
+    let user = call.user()?;
     let session: SessionId = call.id("session")?;
     call.no_body(payload).await?;
-    call.services.sign_in.end_session(identity, session).await?;
+    call.services.sign_in.end_session(user, session).await?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
 }
 
@@ -170,6 +175,6 @@ pub(super) async fn change_password(call: Call, payload: Payload) -> Answer {
     let received = call.body(payload, false).await?;
     let members = received.members(&["current_password", "new_password"])?;
     let (current, new) = (members.required("current_password", text)?, members.required("new_password", text)?);
-    call.services.sign_in.change_password(identity, current, new, call.client()).await?;
+    call.services.sign_in.change_password(identity, current, new).await?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
 }

@@ -10,9 +10,9 @@ use super::Door;
 use crate::api::auth::cookies;
 use crate::api::call::Caller;
 use crate::api::origin::Provenance;
-use crate::api::ports::SignInError;
 use crate::api::problem::{Problem, ProblemName};
 use crate::api::{Services, extract};
+use crate::substrate::store::rows::Role;
 
 /// Calls that sign in: what credential they came with does not matter.
 const SIGNING_IN: [&str; 3] = ["/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh"];
@@ -29,7 +29,7 @@ pub(super) async fn check(services: &Services, door: Door, request: &ServiceRequ
     }
     let headers = request.headers();
     if let Some(token) = bearer(headers)? {
-        caller.identity = Some(identify(services, token).await?);
+        caller.identity = Some(services.sign_in.authenticate(token).await?);
     } else if door == Door::Public
         && let Some(token) = extract::cookie(headers, cookies::access_name(caller.secure))
     {
@@ -38,11 +38,11 @@ pub(super) async fn check(services: &Services, door: Door, request: &ServiceRequ
             tracing::info!("a write with a cookie came from a foreign page");
             return Err(Problem::new(ProblemName::Forbidden).detail("a write with a cookie must come from an allowed origin"));
         }
-        caller.identity = Some(identify(services, token).await?);
+        caller.identity = Some(services.sign_in.authenticate(token).await?);
     }
     if door == Door::Admin {
         let identity = caller.identity.ok_or_else(Problem::not_signed_in)?;
-        if !identity.admin {
+        if identity.role != Role::Admin {
             return Err(Problem::new(ProblemName::Forbidden));
         }
     }
@@ -61,11 +61,4 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         Some(token) if !token.is_empty() && values.next().is_none() => Ok(Some(token)),
         _ => Err(Problem::invalid_token()),
     }
-}
-
-async fn identify(services: &Services, token: &str) -> Result<crate::api::ports::Identity, Problem> {
-    services.sign_in.authenticate(token).await.map_err(|error| match error {
-        SignInError::Unauthenticated => Problem::invalid_token(),
-        other => Problem::from(other),
-    })
 }

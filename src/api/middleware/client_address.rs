@@ -37,8 +37,10 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, trusted: &[&str], forwarded: &[&str]) -> String {
-        let settings =
-            Settings { trusted_proxies: trusted.iter().map(|text| text.parse().expect("a network")).collect(), ..Settings::default() };
+        let settings = Settings {
+            trusted_proxies: trusted.iter().map(|text| (*text).to_owned().try_into().expect("a network")).collect(),
+            ..Settings::default()
+        };
         let mut request = TestRequest::default().peer_addr(format!("{peer}:1").parse().expect("an address"));
         for value in forwarded {
             request = request.append_header((header::X_FORWARDED_FOR, *value));

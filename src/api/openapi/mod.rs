@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document. Its patterns and bounds are those of the vocabulary's types, so that a generator of requests knows
 //! what is accepted and what is not; a test holds it against the route table.
 
-mod operations;
+pub(super) mod operations;
 mod schemas;
 
 use serde_json::{Map, Value, json};

@@ -50,7 +50,7 @@ pub(in crate::api) struct Operation {
     pub(in crate::api) path: &'static str,
     pub(in crate::api) method: &'static str,
     pub(in crate::api) access: Access,
-    pub(super) id: &'static str,
+    pub(in crate::api) id: &'static str,
     pub(super) tag: &'static str,
     pub(super) summary: &'static str,
     pub(super) parameters: &'static [&'static str],

@@ -10,7 +10,8 @@ use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody, Username}
 
 /// What the texts may not hold: control characters but tab and newline. Blank texts are refused besides.
 const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[!-~][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
-const ID_PATTERN: &str = "^[1-9][0-9]{0,17}$";
+/// Of the 19-digit numbers only some fit 63 bits; ids are made that long from the year 2032 on, and reach a leading 9 in 2093.
+const ID_PATTERN: &str = "^([1-9][0-9]{0,17}|[1-8][0-9]{18})$";
 const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$";
 const USERNAME_PATTERN: &str = "^[A-Za-z0-9_]([A-Za-z0-9_.]*[A-Za-z0-9_])?$";
 const CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]+$";
@@ -251,7 +252,7 @@ fn sign_in() -> Named {
                 &[
                     ("user?", schema("User")),
                     ("access_token?", any_text.clone()),
-                    ("token_type", json!({"const": "Bearer"})),
+                    ("token_type", json!({"type": "string", "enum": ["Bearer"]})),
                     ("expires_in", schema("Count")),
                     ("refresh_token?", any_text),
                     ("session_id", schema("Identifier")),
@@ -266,9 +267,8 @@ fn sign_in() -> Named {
 
 pub(super) fn parameters() -> Value {
     let path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
-    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
-    let header =
-        |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
+    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "required": false, "schema": schema});
+    let header = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
     let id = || schema("Identifier");
     let problem_names: Vec<&str> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
     json!({
@@ -278,7 +278,7 @@ pub(super) fn parameters() -> Value {
         "session": path("session", id()),
         "id": path("id", id()),
         "user": {"name": "user", "in": "path", "required": true, "description": "An id, `@` and a username, or `me`.",
-            "schema": {"type": "string", "pattern": "^([1-9][0-9]{0,17}|@[A-Za-z0-9_][A-Za-z0-9_.]{1,28}[A-Za-z0-9_]|me)$"}},
+            "schema": {"type": "string", "pattern": "^([1-9][0-9]{0,17}|[1-8][0-9]{18}|@[A-Za-z0-9_][A-Za-z0-9_.]{1,28}[A-Za-z0-9_]|me)$"}},
         "problem": path("name", json!({"type": "string", "enum": problem_names})),
         "file": path("file", json!({"type": "string", "enum": ["docs.js", "swagger-ui.css", "swagger-ui-bundle.js"]})),
         "limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT})),
