@@ -34,10 +34,7 @@ async fn a_newcomer_posts_and_a_friend_comments_likes_and_follows() {
 
 #[tokio::test]
 async fn a_write_is_seen_by_its_author_at_once_and_by_others_after_its_commit() {
-    let mut server = Server::start_with(Settings::default().without_workers()).await;
-    // Nothing is applied: even the registration must be possible only with workers, so these two join before.
-    server.kill();
-    server.restart_with(Settings::default()).await;
+    let mut server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
     server.kill();
     server.restart_with(Settings::default().without_workers()).await;

@@ -2,11 +2,21 @@
 //!
 //! A file is a subject. `support` holds what they share: the process under test, signed-in clients, the record of what was
 //! asked and answered, and the checks of that record against what stands in the server and in its shards at the end.
+//! A test whose name begins with `control_` plants a fault and shows that the check of its promise notices.
 
-#[cfg(test)]
+#![cfg(test)]
+
 mod support;
 
-#[cfg(test)]
 mod accounts;
-#[cfg(test)]
+mod counters;
+mod durability;
+mod exactly_once;
+mod identifiers;
+mod isolation;
 mod journeys;
+mod order;
+mod overload;
+mod own_writes;
+mod shutdown;
+mod upgrade;

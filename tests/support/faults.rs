@@ -4,7 +4,7 @@
 //! fault without effect fails, so a point that is missing or moved is noticed.
 
 /// A fail point and what sets it off; several go into one `FAILPOINTS`.
-pub(crate) type Fault = (&'static str, &'static str);
+pub(crate) type Fault<'a> = (&'a str, &'a str);
 
 /// journal: the `fdatasync` of a group returns EIO. The process must end without a 202.
 pub(crate) const SYNC_FAILS: &str = "journal::sync_fails";

@@ -74,7 +74,7 @@ impl Settings {
     }
 
     /// Turns a planted fault on.
-    pub(crate) fn fault(mut self, (name, action): Fault) -> Self {
+    pub(crate) fn fault(mut self, (name, action): Fault<'_>) -> Self {
         self.faults.push((name.to_owned(), action.to_owned()));
         self
     }

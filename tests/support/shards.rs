@@ -14,6 +14,7 @@ use super::history::{Id, Violation, counters_are_their_rows};
 /// One shard's file, open for reading.
 pub(crate) struct Shard {
     pub(crate) name: String,
+    pub(crate) file: PathBuf,
     database: DatabaseConnection,
 }
 
@@ -26,7 +27,7 @@ pub(crate) async fn open_all(data: &Path) -> Vec<Shard> {
         let database = Database::connect(options).await.expect("the shard can be opened");
         let tables = rows(&database, "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'post_counters'").await;
         if !tables.is_empty() {
-            shards.push(Shard { name: file.file_stem().expect("a name").to_string_lossy().into_owned(), database });
+            shards.push(Shard { name: file.file_stem().expect("a name").to_string_lossy().into_owned(), file: file.clone(), database });
         }
     }
     assert!(!shards.is_empty(), "no shard in {}", data.display());
@@ -127,4 +128,11 @@ pub(crate) async fn all_facts(data: &Path) -> Facts {
         facts.extend(shard.facts().await);
     }
     facts
+}
+
+/// Changes a file by hand while no server has it open.
+pub(crate) async fn execute(file: &Path, sql: &str) {
+    let database = Database::connect(format!("sqlite://{}?mode=rw", file.display())).await.expect("the shard can be opened");
+    database.execute_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    database.close().await.expect("closed");
 }
