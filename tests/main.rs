@@ -9,14 +9,17 @@
 mod support;
 
 mod accounts;
+mod contract;
 mod counters;
 mod durability;
 mod exactly_once;
+mod http_edges;
 mod identifiers;
 mod isolation;
 mod journeys;
 mod order;
 mod overload;
 mod own_writes;
+mod security;
 mod shutdown;
 mod upgrade;

@@ -14,8 +14,8 @@ pub(crate) const ACK_EARLY: &str = "journal::ack_early";
 pub(crate) const BEFORE_SYNC: &str = "journal::before_sync";
 /// journal: after the sync, before anybody is told. A place to die.
 pub(crate) const AFTER_SYNC: &str = "journal::after_sync";
-/// journal: appending says that the disk is full.
-pub(crate) const DISK_FULL: &str = "journal::disk_full";
+/// journal: with `return`, the disk is full in the middle of a group.
+pub(crate) const DISK_FULL: &str = "journal::full";
 
 /// intake: with `return`, idempotency keys are neither looked up nor remembered. Breaks G2.
 pub(crate) const FORGET_KEYS: &str = "intake::forget_keys";
@@ -37,10 +37,10 @@ pub(crate) const OVERLAY_TWICE: &str = "pending::overlay_applied";
 
 /// ledger worker: before a batch opens its transaction (`sleep(ms)` stalls the apply, `panic` kills the worker).
 pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
-/// ledger worker: inside the transaction, before the commit. A place to die.
-pub(crate) const BEFORE_COMMIT: &str = "worker::before_commit";
-/// ledger worker: after the commit, before anybody is told. A place to die.
-pub(crate) const AFTER_COMMIT: &str = "worker::after_commit";
+/// store: inside the transaction, before the commit. A place to die.
+pub(crate) const BEFORE_COMMIT: &str = "store::commit";
+/// store: after the commit, before anybody is told. A place to die.
+pub(crate) const AFTER_COMMIT: &str = "store::committed";
 /// store: with `return`, the batch's lanes are moved on without comparing what they were, and entries at or below them are not
 /// skipped. Breaks G2 under replay.
 pub(crate) const SKIP_LANE_CHECK: &str = "worker::skip_lane_check";
