@@ -127,9 +127,8 @@ impl Call {
         Answer::of(self.builder.send().await?).await
     }
 
-    #[track_caller]
-    pub(crate) fn send(self) -> impl Future<Output = Answer> {
-        async { self.attempt().await.unwrap_or_else(|error| panic!("no answer: {error:?}")) }
+    pub(crate) async fn send(self) -> Answer {
+        self.attempt().await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
     }
 }
 
@@ -328,16 +327,13 @@ impl Person {
 }
 
 /// Asks again until there is an answer; the test fails after `limit`.
-#[track_caller]
-pub(crate) fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
-    async move {
-        let started = std::time::Instant::now();
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+pub(crate) async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
         }
+        assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -41,9 +41,6 @@ pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
 pub(crate) const BEFORE_COMMIT: &str = "store::commit";
 /// store: after the commit, before anybody is told. A place to die.
 pub(crate) const AFTER_COMMIT: &str = "store::committed";
-/// store: with `return`, the batch's lanes are moved on without comparing what they were, and entries at or below them are not
-/// skipped. Breaks G2 under replay.
-pub(crate) const SKIP_LANE_CHECK: &str = "worker::skip_lane_check";
 /// store: with `return`, rows are saved without "only if the stored position is lower", and a batch is applied newest first. Breaks G5.
 pub(crate) const REVERSE_ORDER: &str = "apply::reverse_order";
 /// ledger apply: with `return`, every like adds 1 to the counter, whether the row changed or not. Breaks G6.

@@ -4,7 +4,7 @@
 //! panic, unless the test said that it plants one.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -64,12 +64,6 @@ impl Settings {
         let variable = format!("SOSIK__{}", key.to_uppercase().replace('.', "__"));
         self.environment.retain(|(name, _)| *name != variable);
         self.environment.push((variable, value.to_owned()));
-        self
-    }
-
-    /// Sets an environment variable as it is.
-    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -281,11 +275,6 @@ impl Server {
     pub(crate) fn all_logs(&self) -> String {
         (1..=self.starts).map(|start| std::fs::read_to_string(self.log_path(start)).unwrap_or_default()).collect()
     }
-
-    /// A second server on a copy of the data as it lies there now.
-    pub(crate) fn copy_data_to(&self, target: &Path) {
-        copy_folder(&self.data(), target);
-    }
 }
 
 impl Drop for Server {
@@ -298,18 +287,6 @@ impl Drop for Server {
         } else if !self.settings.panics_expected {
             let panic = logs.lines().find(|line| line.contains("panicked at"));
             assert!(panic.is_none(), "the server panicked: {panic:?}\n{logs}");
-        }
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
         }
     }
 }

@@ -108,17 +108,6 @@ impl Shard {
     pub(crate) async fn counters_now(&self) -> Vec<Violation> {
         counters_are_their_rows(&self.facts().await)
     }
-
-    /// The number of rows of a table.
-    pub(crate) async fn count(&self, table: &str) -> i64 {
-        let rows = rows(&self.database, &format!("SELECT COUNT(*) AS number FROM {table}")).await;
-        get(&rows[0], "number")
-    }
-
-    /// The texts of one column.
-    pub(crate) async fn texts(&self, sql: &str, column: &str) -> Vec<String> {
-        rows(&self.database, sql).await.iter().map(|row| get(row, column)).collect()
-    }
 }
 
 /// Everything that all shards hold.
