@@ -1,3 +1,95 @@
 //! The durable truth.
+//!
+//! Entries come in from the journal, in order; rows come out, in the databases, once. Readers get what is there with their
+//! own pending writes laid over. Promise: each entry takes effect exactly once or is rejected for good, whatever is replayed.
+//! Full: nothing here is; `intake` asks the [`backlog::Backlog`] for room before it accepts.
 
+pub mod apply;
+pub mod backlog;
+pub mod blocks;
+pub mod cards;
+pub mod job;
+pub mod lanes;
+pub mod limiter;
+pub mod pending;
+pub mod relay_courier;
+pub mod routes;
+pub mod settlement;
+pub mod shard;
+pub mod shard_reader;
+pub mod topology;
 pub mod view;
+pub mod write_supervisor;
+pub mod write_worker;
+pub mod writes;
+
+pub use shard::Shard;
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+
+use backlog::{Backlog, Room};
+use blocks::Blocks;
+use cards::Cards;
+use pending::Pending;
+use topology::Topology;
+use writes::Writes;
+
+use crate::substrate::journal::{Journal, Locator};
+use crate::support::clock::Clock;
+use crate::vocabulary::command::Entry;
+use crate::vocabulary::owner::{LaneAddress, Owner, ShardIndex};
+
+/// What the stages of the ledger share. The actors change it; everybody reads it.
+pub struct Ledger {
+    /// The map that readers use; the `ShardRouter` publishes it.
+    pub topology: Arc<ArcSwap<Topology>>,
+    /// In the order of their [`ShardIndex`].
+    pub shards: Vec<Shard>,
+    pub journal: Arc<dyn Journal>,
+    pub backlog: Backlog,
+    pub pending: Pending,
+    pub writes: Writes,
+    pub cards: Cards,
+    pub blocks: Blocks,
+    pub clock: Arc<dyn Clock>,
+    /// Told of sessions that a committed write ended; whoever refuses their tokens fills it in.
+    pub sessions_ended: OnceLock<settlement::SessionsEnded>,
+}
+
+impl Ledger {
+    /// Where an owner's rows live.
+    pub fn index_of(&self, owner: &Owner) -> ShardIndex {
+        self.topology.load().place(owner.placement_key())
+    }
+
+    /// The lane that decides what an owner's rows become.
+    pub fn address_of(&self, owner: &Owner) -> LaneAddress {
+        LaneAddress { shard: self.index_of(owner), lane: owner.lane() }
+    }
+
+    pub fn shard_of(&self, owner: &Owner) -> &Shard {
+        self.shard(self.index_of(owner))
+    }
+
+    /// # Panics
+    /// If there is no such shard: indexes come from the topology, which has one for each.
+    pub fn shard(&self, index: ShardIndex) -> &Shard {
+        &self.shards[usize::from(index.0)]
+    }
+
+    /// An entry is durable: from now on its author sees it, its state can be asked for, and its shard will apply it. Called in
+    /// the order of positions, before any reader of the journal can see the entry.
+    pub fn opened(&self, entry: Entry, home: LaneAddress, room: Room, locator: Locator) {
+        let position = entry.position;
+        let write = entry.write;
+        let entry = Arc::new(entry);
+        self.backlog.opened(position, room);
+        self.pending.add(&entry, home, locator);
+        self.writes.accepted(write, locator);
+        if home.lane.is_urgent() {
+            self.shard(home.shard).push_urgent(entry);
+        }
+    }
+}

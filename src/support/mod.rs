@@ -1,5 +1,17 @@
 //! Tools without a subject of their own: configuration, clock, ids, keys and hashes, mailboxes, telemetry.
 
 pub mod auth;
+pub mod chain;
 pub mod clock;
+pub mod config;
+pub mod data_folder;
 pub mod error_kind;
+#[cfg(feature = "faults")]
+pub mod faults;
+pub mod lock;
+pub mod mailbox;
+pub mod snowflake;
+pub mod telemetry;
+
+/// The exit code of a process that stopped itself rather than go on with doubtful state.
+pub const EXIT_FAIL_STOP: i32 = 70;

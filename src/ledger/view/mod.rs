@@ -1,86 +1,90 @@
 //! Reading: a store page overlaid with the reader's own pending writes.
+//!
+//! A request for an object or a list goes in, what this reader sees comes out. Promise: overlay(snapshot k, own writes up to n) is
+//! the own view of snapshot n. The pending writes are taken first, then one snapshot; a pending write is laid over only where
+//! the snapshot's lane is behind it; and what is laid over is decided by the same function that will commit it.
 
+mod cards;
+mod comments;
+mod lists;
 mod objects;
+mod posts;
+mod preview;
+#[cfg(test)]
+mod tests;
+mod users;
 
 pub use objects::{AuthorCard, CommentView, Order, Page, PostView, PostViewer, UserRef, UserView, UserViewer, ViewError};
+pub use preview::{PROVISIONAL, Preview, Seen};
 
-use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
+use std::sync::Arc;
+
+use super::apply::Transition;
+use super::pending::{PendingError, PendingWrite, Topic};
+use super::shard_reader::{Loaded, ReadFailed, is_pending, subset};
+use super::{Ledger, Shard};
+use crate::substrate::store::rows::Needs;
+use crate::vocabulary::ids::{Position, UserId};
+use crate::vocabulary::owner::{Owner, ShardIndex};
 
 /// Answers reads. Cheap to clone.
 #[derive(Clone)]
-pub struct View;
+pub struct View {
+    ledger: Arc<Ledger>,
+}
 
-#[expect(clippy::todo, clippy::unused_async, reason = "the signatures come before the bodies")]
 impl View {
-    pub async fn post(&self, _viewer: Option<UserId>, _post: PostId) -> Result<PostView, ViewError> {
-        todo!()
+    pub fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger }
     }
 
-    pub async fn comment(&self, _viewer: Option<UserId>, _post: PostId, _comment: CommentId) -> Result<CommentView, ViewError> {
-        todo!()
+    async fn pending(&self, viewer: Option<UserId>, topic: Topic) -> Result<Vec<PendingWrite>, ViewError> {
+        match viewer {
+            Some(viewer) => Ok(self.ledger.pending.of(viewer, topic).await?),
+            None => Ok(Vec::new()),
+        }
     }
 
-    /// A page of the post's comments, replies included, and the post's version.
-    pub async fn comments(
-        &self,
-        _viewer: Option<UserId>,
-        _post: PostId,
-        _order: Order,
-        _after: Option<CommentId>,
-        _limit: usize,
-    ) -> Result<(Page<CommentView, CommentId>, Position), ViewError> {
-        todo!()
+    fn shard_of(&self, owner: &Owner) -> &Shard {
+        self.ledger.shard_of(owner)
     }
 
-    /// Who likes the post, by user id, newest users first.
-    pub async fn post_likes(
-        &self,
-        _viewer: Option<UserId>,
-        _post: PostId,
-        _before: Option<UserId>,
-        _limit: usize,
-    ) -> Result<Page<UserView, UserId>, ViewError> {
-        todo!()
+    async fn load(&self, shard: &Shard, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {
+        let shared = shard.reader.load(needs.clone(), marks).await?;
+        Ok(Loaded { rows: subset(&shared.rows, needs), marks: shared.marks.clone() })
     }
+}
 
-    pub async fn user(&self, _viewer: Option<UserId>, _user: &UserRef) -> Result<UserView, ViewError> {
-        todo!()
+/// The last position among some revisions, or the start.
+fn latest(positions: impl IntoIterator<Item = Position>) -> Position {
+    positions.into_iter().max().unwrap_or_default()
+}
+
+/// Applies those own writes that the snapshot's lane had not applied. All are decided on the shard that was read.
+fn overlay(loaded: Loaded, at: ShardIndex, pending: &[PendingWrite]) -> Transition {
+    let marks = loaded.marks;
+    let mut transition = Transition::over(loaded.rows);
+    for write in pending {
+        if is_pending(write.entry.position, write.home, at, true, marks.as_ref()) {
+            transition.apply(&write.entry);
+        }
     }
+    transition
+}
 
-    /// A user's posts, newest first.
-    pub async fn user_posts(
-        &self,
-        _viewer: Option<UserId>,
-        _user: UserId,
-        _before: Option<PostId>,
-        _limit: usize,
-    ) -> Result<Page<PostView, PostId>, ViewError> {
-        todo!()
+/// A counter as it is shown. The stored one never goes below zero; with an overlay on top of a racing snapshot it still must not show so.
+fn shown(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+impl From<ReadFailed> for ViewError {
+    fn from(failed: ReadFailed) -> Self {
+        Self::Unavailable { shard: failed.shard.to_string() }
     }
+}
 
-    /// Who follows the user, newest follow first; the key is the position of the follow.
-    pub async fn followers(
-        &self,
-        _viewer: Option<UserId>,
-        _user: UserId,
-        _before: Option<Position>,
-        _limit: usize,
-    ) -> Result<Page<UserView, Position>, ViewError> {
-        todo!()
-    }
-
-    pub async fn following(
-        &self,
-        _viewer: Option<UserId>,
-        _user: UserId,
-        _before: Option<Position>,
-        _limit: usize,
-    ) -> Result<Page<UserView, Position>, ViewError> {
-        todo!()
-    }
-
-    /// Posts by those the viewer follows and by himself, newest first.
-    pub async fn feed(&self, _viewer: UserId, _before: Option<PostId>, _limit: usize) -> Result<Page<PostView, PostId>, ViewError> {
-        todo!()
+impl From<PendingError> for ViewError {
+    fn from(error: PendingError) -> Self {
+        Self::Internal(Box::new(error))
     }
 }

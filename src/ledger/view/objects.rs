@@ -1,5 +1,6 @@
 //! What a reader sees: objects with the reader's own pending writes laid over.
 
+use crate::substrate::store::CommentOrder;
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::SubscriptionMode;
@@ -84,6 +85,15 @@ pub struct Page<T, K> {
 pub enum Order {
     Ascending,
     Descending,
+}
+
+impl From<Order> for CommentOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Ascending => Self::Asc,
+            Order::Descending => Self::Desc,
+        }
+    }
 }
 
 /// How a request names a user.

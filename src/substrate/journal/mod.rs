@@ -4,6 +4,24 @@
 //! bytes are opaque here. Nothing is told to anybody before the sync that covers it has returned; a failed sync ends the
 //! process. Full: the caller's admission keeps it below its bound; the disk being full is `AppendError::Full`.
 
+mod batch;
+pub mod embedded;
+
+#[cfg(test)]
+pub(crate) mod contract;
+mod disk;
+mod mark;
+mod measures;
+mod parking;
+mod prepare;
+mod recent;
+mod record;
+mod recovery;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
 use std::sync::Arc;
 
 use crate::vocabulary::ids::Position;

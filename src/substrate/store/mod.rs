@@ -1,6 +1,37 @@
 //! One shard's database: the only SQL there is, the same for SQLite and PostgreSQL.
 //!
 //! Reading goes through a [`Snapshot`], one consistent state; writing through a [`WriteTx`], one transaction. Nothing here
-//! decides: `ledger` says what to load and what to save.
+//! decides: `ledger` says what to load and what to save. Plain values go in and come out.
+//!
+//! Promised: what a [`WriteTx::commit`] kept survives a power cut; a lane or cursor moves only from where its mover knew it;
+//! a row never goes back to an older position. Full, locked or gone: [`StoreErrorKind::Unavailable`], and nothing was done.
 
+mod accounts;
+mod bulk;
+mod comments;
+mod connect;
+#[cfg(test)]
+mod contract;
+mod dead_letters;
+mod error;
+mod events;
+mod kept_writes;
+mod lanes;
+mod load;
+mod pages;
+mod people;
+mod posts;
+mod relations;
 pub mod rows;
+mod shard;
+mod snapshot;
+mod values;
+mod write_tx;
+
+pub use connect::{Backend, StoreOptions};
+pub use error::{StoreError, StoreErrorKind};
+pub use lanes::LaneMove;
+pub use pages::CommentOrder;
+pub use shard::{Migrated, PURGE_ROWS_MAX, ShardIdentity, Store};
+pub use snapshot::Snapshot;
+pub use write_tx::WriteTx;

@@ -1,0 +1,307 @@
+//! What was accepted and is not released yet: the bound of the queue, and how far the journal can be trimmed.
+//!
+//! Reservations go in before an append; entries open in the order of their positions once durable; releases come in any
+//! order. What comes out: whether there is room, the position up to which all is released, and how fast it drains.
+//! Full: the reservation is refused, with the wait we expect from the measured drain rate.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::support::lock::lock;
+use crate::vocabulary::Millis;
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::ShardIndex;
+
+/// The most entries that wait at once, whatever their size: each costs about 150 bytes of memory until it is released.
+pub const WAITING_ENTRIES_MAX: u64 = 2_000_000;
+/// One part in so many of the bound, by bytes and by count, is kept for what callers wait for (sign-in, sessions, profiles).
+const URGENT_RESERVE_PART: u64 = 16;
+/// What a record costs in the journal on top of the entry's bytes.
+const RECORD_OVERHEAD_BYTES: u64 = 40;
+/// The longest wait that is told to a refused client; a stopped server may come back sooner than its drain rate says.
+const RETRY_AFTER_MAX_S: u64 = 60;
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The queue is full.
+    Full { retry_after_s: u64 },
+    /// This shard is stopped and has used up its share.
+    ShardShare { retry_after_s: u64 },
+}
+
+/// Room that was reserved for one entry. Given back on drop unless it was opened.
+#[derive(Debug)]
+pub struct Reservation<'backlog> {
+    backlog: &'backlog Backlog,
+    bytes: u32,
+    shard: ShardIndex,
+    kept: bool,
+}
+
+impl Reservation<'_> {
+    /// Hands the room over to the entry that is being appended: [`Backlog::opened`] or [`Backlog::abandoned`] follows.
+    pub fn keep(mut self) -> Room {
+        self.kept = true;
+        Room { bytes: self.bytes, shard: self.shard }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.backlog.give_back(self.shard, self.bytes);
+        }
+    }
+}
+
+/// The room of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    bytes: u32,
+    shard: ShardIndex,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    room: Room,
+    released: bool,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    /// The position of the first slot.
+    first: Position,
+    slots: VecDeque<Slot>,
+}
+
+/// Totals of one shard.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    stopped: AtomicBool,
+}
+
+/// The bookkeeping of everything between acceptance and release.
+#[derive(Debug)]
+pub struct Backlog {
+    bytes_max: u64,
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    shares: Vec<Share>,
+    window: Mutex<Window>,
+    released: AtomicU64,
+    rate: Mutex<DrainRate>,
+}
+
+/// An exponentially weighted rate of releases.
+#[derive(Debug, Default)]
+struct DrainRate {
+    measured_at: Millis,
+    released_then: u64,
+    per_second: f64,
+}
+
+impl Backlog {
+    /// `first` is the position that the next entry to be opened will have.
+    pub fn new(bytes_max: u64, shards: usize, first: Position) -> Self {
+        Self {
+            bytes_max,
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            shares: (0..shards).map(|_| Share::default()).collect(),
+            window: Mutex::new(Window { first, slots: VecDeque::new() }),
+            released: AtomicU64::new(0),
+            rate: Mutex::default(),
+        }
+    }
+
+    /// Reserves room for an entry of so many bytes. `urgent` may use the reserve.
+    pub fn reserve(&self, entry_bytes: usize, shard: ShardIndex, urgent: bool) -> Result<Reservation<'_>, NoRoom> {
+        fail::fail_point!("admission::unbounded", |_| Ok(self.take(entry_bytes as u32, shard)));
+        let bytes = entry_bytes as u64 + RECORD_OVERHEAD_BYTES;
+        let part = |bound: u64| if urgent { bound } else { bound - bound / URGENT_RESERVE_PART };
+        let over = |counter: &AtomicU64, add: u64, bound: u64| counter.load(Ordering::Relaxed) + add > bound;
+        if over(&self.bytes, bytes, part(self.bytes_max)) || over(&self.entries, 1, part(WAITING_ENTRIES_MAX)) {
+            return Err(NoRoom::Full { retry_after_s: self.retry_after_s() });
+        }
+        let share = &self.shares[usize::from(shard.0)];
+        let shares = self.shares.len() as u64;
+        if share.stopped.load(Ordering::Relaxed)
+            && (over(&share.bytes, bytes, part(self.bytes_max) / shares) || over(&share.entries, 1, part(WAITING_ENTRIES_MAX) / shares))
+        {
+            return Err(NoRoom::ShardShare { retry_after_s: RETRY_AFTER_MAX_S });
+        }
+        Ok(self.take(bytes as u32, shard))
+    }
+
+    fn take(&self, bytes: u32, shard: ShardIndex) -> Reservation<'_> {
+        self.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        let share = &self.shares[usize::from(shard.0)];
+        share.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
+        share.entries.fetch_add(1, Ordering::Relaxed);
+        Reservation { backlog: self, bytes, shard, kept: false }
+    }
+
+    fn give_back(&self, shard: ShardIndex, bytes: u32) {
+        self.bytes.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        let share = &self.shares[usize::from(shard.0)];
+        share.bytes.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+        share.entries.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The entry at `position` is durable. Called in the order of positions.
+    pub fn opened(&self, position: Position, room: Room) {
+        let mut window = lock(&self.window);
+        debug_assert_eq!(window.first.0 + window.slots.len() as u64, position.0, "positions open in order");
+        window.slots.push_back(Slot { room, released: false });
+    }
+
+    /// Opens an entry that the journal held at start, whatever the bound says: it was accepted once.
+    pub fn reopened(&self, position: Position, entry_bytes: usize, shard: ShardIndex) {
+        let room = self.take((entry_bytes as u64 + RECORD_OVERHEAD_BYTES) as u32, shard).keep();
+        self.opened(position, room);
+    }
+
+    /// The append failed for good.
+    pub fn abandoned(&self, room: Room) {
+        self.give_back(room.shard, room.bytes);
+    }
+
+    /// All rows of this entry are where they belong, or it was rejected. Twice is as once.
+    pub fn release(&self, positions: impl IntoIterator<Item = Position>) {
+        let mut window = lock(&self.window);
+        for position in positions {
+            let Some(slot) = position.0.checked_sub(window.first.0).and_then(|at| window.slots.get_mut(at as usize)) else { continue };
+            if !slot.released {
+                slot.released = true;
+                let Room { bytes, shard } = slot.room;
+                self.give_back(shard, bytes);
+                self.released.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        while window.slots.front().is_some_and(|slot| slot.released) {
+            window.slots.pop_front();
+            window.first = window.first.next();
+        }
+    }
+
+    /// All entries up to here are released.
+    pub fn released_through(&self) -> Position {
+        Position(lock(&self.window).first.0.saturating_sub(1))
+    }
+
+    /// A stopped shard may fill only its share of the bound; the others are not held up by it.
+    pub fn set_stopped(&self, shard: ShardIndex, stopped: bool) {
+        self.shares[usize::from(shard.0)].stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self, shard: ShardIndex) -> bool {
+        self.shares[usize::from(shard.0)].stopped.load(Ordering::Relaxed)
+    }
+
+    /// Entries and bytes that wait.
+    pub fn waiting(&self) -> (u64, u64) {
+        (self.entries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Entries that wait for one shard.
+    pub fn waiting_on(&self, shard: ShardIndex) -> u64 {
+        self.shares[usize::from(shard.0)].entries.load(Ordering::Relaxed)
+    }
+
+    /// Takes a measurement of the drain rate; called about once a second.
+    pub fn measure(&self, now: Millis) {
+        let mut rate = lock(&self.rate);
+        let released = self.released.load(Ordering::Relaxed);
+        let elapsed_ms = now.saturating_sub(rate.measured_at);
+        if elapsed_ms == 0 {
+            return;
+        }
+        let fresh = (released - rate.released_then) as f64 * 1000.0 / elapsed_ms as f64;
+        rate.per_second = if rate.measured_at == 0 { fresh } else { rate.per_second * 0.7 + fresh * 0.3 };
+        rate.measured_at = now;
+        rate.released_then = released;
+    }
+
+    /// Seconds until a twentieth of what waits has drained: then there is room for those who come back.
+    fn retry_after_s(&self) -> u64 {
+        let per_second = lock(&self.rate).per_second;
+        let wanted = self.entries.load(Ordering::Relaxed) as f64 / 20.0;
+        if per_second < 1.0 {
+            return RETRY_AFTER_MAX_S;
+        }
+        ((wanted / per_second).ceil() as u64).clamp(1, RETRY_AFTER_MAX_S)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardIndex = ShardIndex(0);
+
+    fn open(backlog: &Backlog, position: u64, bytes: usize) {
+        let room = backlog.reserve(bytes, SHARD, false).expect("room").keep();
+        backlog.opened(Position(position), room);
+    }
+
+    #[test]
+    fn the_journal_is_released_up_to_the_first_entry_that_still_waits() {
+        let backlog = Backlog::new(1 << 20, 1, Position(1));
+        for position in 1..=4 {
+            open(&backlog, position, 100);
+        }
+
+        backlog.release([Position(3), Position(1), Position(1)]);
+
+        assert_eq!(backlog.released_through(), Position(1));
+        assert_eq!(backlog.waiting().0, 2);
+        backlog.release([Position(2)]);
+        assert_eq!(backlog.released_through(), Position(3));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_all_but_what_callers_wait_for() {
+        let backlog = Backlog::new(16_000, 1, Position(1));
+        let mut taken = Vec::new();
+        while let Ok(reservation) = backlog.reserve(960, SHARD, false) {
+            taken.push(reservation);
+        }
+
+        assert_eq!(taken.len(), 15);
+        assert!(matches!(backlog.reserve(960, SHARD, false), Err(NoRoom::Full { retry_after_s: RETRY_AFTER_MAX_S })));
+        assert!(backlog.reserve(960, SHARD, true).is_ok());
+        taken.pop();
+        assert!(backlog.reserve(960, SHARD, false).is_ok());
+    }
+
+    #[test]
+    fn a_stopped_shard_uses_only_its_share() {
+        let backlog = Backlog::new(16_000, 2, Position(1));
+        backlog.set_stopped(SHARD, true);
+        let taken: Vec<_> = std::iter::from_fn(|| backlog.reserve(960, SHARD, false).ok()).collect();
+
+        assert_eq!(taken.len(), 7);
+        assert!(matches!(backlog.reserve(960, SHARD, false), Err(NoRoom::ShardShare { .. })));
+        assert!(backlog.reserve(960, ShardIndex(1), false).is_ok());
+    }
+
+    #[test]
+    fn the_wait_follows_the_drain_rate() {
+        let backlog = Backlog::new(200_000, 1, Position(1));
+        for position in 1..=1000 {
+            open(&backlog, position, 100);
+        }
+        backlog.measure(1_000);
+        backlog.release((1..=10).map(Position));
+        backlog.measure(2_000);
+
+        // 990 wait, a twentieth is 49.5; 0.3 x 10 a second.
+        assert_eq!(backlog.retry_after_s(), 17);
+    }
+}

@@ -1,0 +1,87 @@
+//! How users stand beside what they wrote: a cache of profiles that only moves forward.
+
+use std::sync::Arc;
+
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+
+use super::view::AuthorCard;
+use crate::substrate::store::rows::AccountRow;
+use crate::vocabulary::ids::UserId;
+
+/// What one card takes, about: names, a bio, the map's own.
+const CARD_BYTES: u64 = 400;
+
+/// Cards by user. A card is replaced only by one of a later revision, so that a slow reader never brings an old name back.
+#[derive(Debug, Clone)]
+pub struct Cards(Cache<UserId, Arc<AuthorCard>>);
+
+impl Cards {
+    pub fn new(bytes: u64) -> Self {
+        Self(Cache::new((bytes / CARD_BYTES).max(16)))
+    }
+
+    pub fn get(&self, user: UserId) -> Option<Arc<AuthorCard>> {
+        self.0.get(&user)
+    }
+
+    /// Takes a card if it is newer than the one that is there.
+    pub fn offer(&self, account: &AccountRow) -> Arc<AuthorCard> {
+        let card = Arc::new(card_of(account));
+        let fresh = Arc::clone(&card);
+        self.0.entry(account.user).and_compute_with(|known| match known {
+            Some(known) if !plain_put() && known.value().revision >= fresh.revision => Op::Nop,
+            _ => Op::Put(fresh),
+        });
+        card
+    }
+}
+
+/// A planted fault: the cache takes whatever comes, also what is older.
+fn plain_put() -> bool {
+    fail::fail_point!("cards::plain_put", |_| true);
+    false
+}
+
+/// The card of an account.
+pub fn card_of(account: &AccountRow) -> AuthorCard {
+    AuthorCard {
+        user: account.user,
+        username: account.username.clone(),
+        display_name: account.display_name.clone(),
+        bio: account.bio.clone(),
+        revision: account.revision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::substrate::store::rows::Role;
+    use crate::vocabulary::ids::Position;
+    use crate::vocabulary::text::{DisplayName, Username};
+
+    fn account(name: &str, revision: u64) -> AccountRow {
+        AccountRow {
+            user: UserId::from_raw(7),
+            username: Username::parse("bob").expect("a username"),
+            display_name: DisplayName::parse(name).expect("a name"),
+            bio: None,
+            password_hash: None,
+            role: Role::User,
+            revision: Position(revision),
+            failed_logins: 0,
+            backed_off_until: 0,
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_never_brings_an_old_name_back() {
+        let cards = Cards::new(1 << 20);
+
+        cards.offer(&account("new", 9));
+        cards.offer(&account("old", 8));
+
+        assert_eq!(cards.get(UserId::from_raw(7)).expect("cached").display_name.as_str(), "new");
+    }
+}

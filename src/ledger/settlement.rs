@@ -1,0 +1,143 @@
+//! After the commit: who is told, what is released, and what is still owed to other owners.
+//!
+//! A committed batch goes in. Authors' pending rows are dropped, waiting callers get word, the journal's entries are
+//! released, and the events that owe rows to other owners go to the shard's courier.
+
+use super::Ledger;
+use super::shard::{Look, News};
+use super::writes::Progress;
+use crate::substrate::store::rows::Rows;
+use crate::vocabulary::Millis;
+use crate::vocabulary::command::{Command, Entry};
+use crate::vocabulary::event::{Event, Happened, Relay};
+use crate::vocabulary::ids::{Position, SessionId, UserId, WriteId};
+use crate::vocabulary::owner::{Lane, ShardIndex};
+use crate::vocabulary::rejection::Rejection;
+use crate::vocabulary::text::PostBody;
+
+/// What one lane of a committed batch came to.
+#[derive(Debug)]
+pub struct LaneOutcome {
+    pub lane: Lane,
+    pub last: Position,
+    /// In the order of the run's entries.
+    pub happened: Vec<Happened>,
+    pub events: Vec<Event>,
+}
+
+/// A lane's batch is committed.
+pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[std::sync::Arc<Entry>], outcome: LaneOutcome) {
+    let now = ledger.clock.now();
+    let owed: Vec<Event> = outcome.events.into_iter().filter(|event| !event.relays.is_empty()).collect();
+    let mut owing = owed.iter().peekable();
+    let mut released = Vec::with_capacity(entries.len());
+    for (entry, happened) in entries.iter().zip(&outcome.happened) {
+        let event = owing.next_if(|event| event.position == entry.position);
+        told_sessions(ledger, happened);
+        let progress = match rejection_of(entry, happened) {
+            Some(rejection) => Progress::Rejected { rejection, at: now },
+            None if event.is_some_and(shows_elsewhere) => Progress::Committed { at: now },
+            None => Progress::Visible { committed_at: now, at: now },
+        };
+        if !matches!(progress, Progress::Committed { .. }) {
+            ledger.pending.remove(entry);
+        }
+        ledger.writes.progressed(entry, progress);
+        if event.is_none() {
+            released.push(entry.position);
+        }
+    }
+    ledger.backlog.release(released);
+    ledger.shard(shard).tell_courier(News { lane: outcome.lane, position: outcome.last, owed });
+}
+
+/// All rows that an event owed to other owners have arrived.
+pub fn relayed(ledger: &Ledger, event: &Event) {
+    if shows_elsewhere(event) && !matches!(event.happened, Happened::Rejected(_)) {
+        let now = ledger.clock.now();
+        let committed_at = match ledger.writes.known(event.write) {
+            Some(super::writes::Known::Settled(settled)) => match settled.progress {
+                Progress::Committed { at } => at,
+                _ => now,
+            },
+            _ => now,
+        };
+        let entry = entry_again(event);
+        ledger.pending.remove(&entry);
+        ledger.writes.progressed(&entry, Progress::Visible { committed_at, at: now });
+    }
+    ledger.backlog.release([event.position]);
+}
+
+/// Entries turn out to have been applied by a commit whose answer never came. What they came to stands in the events, which the
+/// courier reads; here they only count as done.
+pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[std::sync::Arc<Entry>]) {
+    let now = ledger.clock.now();
+    for entry in entries {
+        ledger.pending.remove(entry);
+        ledger.writes.progressed(entry, Progress::Visible { committed_at: now, at: now });
+    }
+    let unsure = entries.iter().map(|entry| entry.position).collect();
+    ledger.shard(shard).tell_courier_to_look(Look { lane, position, unsure });
+}
+
+/// What readers cache of these rows is out of date.
+pub fn rows_committed(ledger: &Ledger, rows: &Rows) {
+    for account in rows.accounts.values() {
+        ledger.cards.offer(account);
+    }
+    for (owner, _) in rows.relations.keys() {
+        ledger.blocks.changed(*owner);
+    }
+}
+
+/// An entry could not be applied and is a dead letter now: it stays accepted, and is no longer laid over.
+pub fn buried(ledger: &Ledger, entry: &Entry) {
+    ledger.pending.remove(entry);
+    ledger.writes.forget_waiters(entry.write);
+    ledger.backlog.release([entry.position]);
+}
+
+fn told_sessions(ledger: &Ledger, happened: &Happened) {
+    if let Happened::SessionsEnded { sessions } | Happened::PasswordChanged { sessions } = happened
+        && !sessions.is_empty()
+        && let Some(told) = ledger.sessions_ended.get()
+    {
+        told(sessions);
+    }
+}
+
+/// Called with the sessions that a committed write ended.
+pub type SessionsEnded = Box<dyn Fn(&[SessionId]) + Send + Sync>;
+
+/// Whether its author is told that it was rejected. A refresh token that was used twice ends its session: that is a
+/// change of rows, and still a refusal for the caller.
+fn rejection_of(entry: &Entry, happened: &Happened) -> Option<Rejection> {
+    match (happened, &entry.command) {
+        (Happened::Rejected(rejection), _) => Some(*rejection),
+        (Happened::SessionsEnded { .. }, Command::RotateSession { .. }) => Some(Rejection::SessionEnded),
+        _ => None,
+    }
+}
+
+/// Whether others see the write only when its relays have arrived. What is kept for its author's retries is no such row.
+fn shows_elsewhere(event: &Event) -> bool {
+    event.relays.iter().any(|relay| !matches!(relay, Relay::KeptWrite { .. }))
+}
+
+/// As much of an event's entry as the pending index and the state of writes need. Only kinds that owe rows come here.
+fn entry_again(event: &Event) -> Entry {
+    let command = match &event.happened {
+        Happened::PostCreated { post, .. } => Command::CreatePost { post: *post, body: PostBody::from_row(String::new()) },
+        Happened::PostDeleted { post } => Command::DeletePost { post: *post, if_revision: None },
+        Happened::Followed { followee } => {
+            Command::SetFollow { followee: *followee, notify: Some(crate::vocabulary::relation::FollowNotify::Automatic) }
+        }
+        Happened::Unfollowed { followee } => Command::SetFollow { followee: *followee, notify: None },
+        Happened::BlockSet { other, blocking } => Command::SetBlock { other: *other, blocking: *blocking },
+        _ => Command::EndSession { session: SessionId::from_raw(0) },
+    };
+    let (author, write): (UserId, WriteId) = (event.author, event.write);
+    let accepted_at: Millis = event.accepted_at;
+    Entry { position: event.position, write, author, accepted_at, key: None, command }
+}

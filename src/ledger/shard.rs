@@ -1,0 +1,170 @@
+//! One shard as the stages of the ledger share it: its database, its reads, and what callers wait for.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::shard_reader::{Loaded, Marks, ShardReader};
+use super::view::ViewError;
+use crate::substrate::store::rows::Needs;
+use crate::substrate::store::{Snapshot, Store, StoreError};
+use crate::support::chain::Chain;
+use crate::support::lock::lock;
+use crate::vocabulary::command::Entry;
+use crate::vocabulary::event::Event;
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::{Lane, ShardIndex};
+
+/// A shard. What is shared of it; its writes go through its `WriteSupervisor` alone.
+pub struct Shard {
+    pub index: ShardIndex,
+    pub name: Arc<str>,
+    pub store: Store,
+    pub reader: ShardReader,
+    /// Durable entries of the account lanes, which do not wait for the rest of the journal. Bounded by admission.
+    urgent: Mutex<VecDeque<Arc<Entry>>>,
+    /// Rung when there is something urgent; the supervisor fills it in.
+    bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
+    /// What the courier of this shard has not heard yet. At most one for each lane's batch, so bounded by the courier's pace; past
+    /// [`NEWS_MAX`] it is only told to look in the database.
+    news: Mutex<NewsBox>,
+    courier_bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
+    /// Batches committed since the start.
+    pub batches: AtomicU64,
+}
+
+/// Events in the courier's letter box, over all lanes: past that it reads them from the database instead.
+pub const NEWS_MAX: usize = 20_000;
+
+/// A lane's batch is committed.
+#[derive(Debug)]
+pub struct News {
+    pub lane: Lane,
+    /// The lane's applied position now.
+    pub position: Position,
+    /// Those of its events that owe rows to other owners, in order.
+    pub owed: Vec<Event>,
+}
+
+/// A lane is at a position, and the events up to there are only in the database.
+#[derive(Debug)]
+pub struct Look {
+    pub lane: Lane,
+    pub position: Position,
+    /// Entries that are not released and may owe nothing.
+    pub unsure: Vec<Position>,
+}
+
+/// What the courier finds when it looks.
+#[derive(Debug, Default)]
+pub struct NewsBox {
+    pub news: Vec<News>,
+    /// Lanes whose events are only in the database.
+    pub looks: Vec<Look>,
+    events: usize,
+}
+
+impl Shard {
+    pub fn new(index: ShardIndex, name: Arc<str>, store: Store, reader: ShardReader) -> Self {
+        Self {
+            index,
+            name,
+            store,
+            reader,
+            urgent: Mutex::default(),
+            bell: arc_swap::ArcSwapOption::empty(),
+            news: Mutex::default(),
+            courier_bell: arc_swap::ArcSwapOption::empty(),
+            batches: AtomicU64::new(0),
+        }
+    }
+
+    /// Hands over what a caller waits for.
+    pub fn push_urgent(&self, entry: Arc<Entry>) {
+        lock(&self.urgent).push_back(entry);
+        self.ring();
+    }
+
+    /// Takes what is urgent, oldest first.
+    pub fn take_urgent(&self, most: usize) -> Vec<Arc<Entry>> {
+        let mut urgent = lock(&self.urgent);
+        let count = most.min(urgent.len());
+        urgent.drain(..count).collect()
+    }
+
+    pub fn has_urgent(&self) -> bool {
+        !lock(&self.urgent).is_empty()
+    }
+
+    pub fn set_bell(&self, bell: Box<dyn Fn() + Send + Sync>) {
+        self.bell.store(Some(Arc::new(bell)));
+    }
+
+    /// Wakes the shard's supervisor. It looks for itself what there is to do, so a lost bell costs only time.
+    pub fn ring(&self) {
+        if let Some(bell) = self.bell.load().as_deref() {
+            bell();
+        }
+    }
+
+    /// Tells the courier what a committed batch owes.
+    pub fn tell_courier(&self, news: News) {
+        let mut letters = lock(&self.news);
+        if letters.events + news.owed.len() > NEWS_MAX {
+            letters.looks.push(Look { lane: news.lane, position: news.position, unsure: Vec::new() });
+        } else {
+            letters.events += news.owed.len();
+            letters.news.push(news);
+        }
+        drop(letters);
+        self.ring_courier();
+    }
+
+    /// Tells the courier to read a lane's events from the database.
+    pub fn tell_courier_to_look(&self, look: Look) {
+        lock(&self.news).looks.push(look);
+        self.ring_courier();
+    }
+
+    fn ring_courier(&self) {
+        if let Some(bell) = self.courier_bell.load().as_deref() {
+            bell();
+        }
+    }
+
+    pub fn take_news(&self) -> NewsBox {
+        std::mem::take(&mut *lock(&self.news))
+    }
+
+    pub fn set_courier_bell(&self, bell: Box<dyn Fn() + Send + Sync>) {
+        self.courier_bell.store(Some(Arc::new(bell)));
+    }
+
+    pub fn batch_committed(&self) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A consistent state to read from, for pages.
+    pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
+        self.store.snapshot().await.map_err(|error| self.failed(&error))
+    }
+
+    /// How far the lanes are in a snapshot.
+    pub async fn marks(&self, snapshot: &mut Snapshot) -> Result<Marks, ViewError> {
+        let lanes = snapshot.lanes().await.map_err(|error| self.failed(&error))?;
+        Ok(Marks::new(&lanes, snapshot.relay_cursors().await.map_err(|error| self.failed(&error))?))
+    }
+
+    /// Rows, and marks if asked for, from a snapshot.
+    pub async fn loaded(&self, snapshot: &mut Snapshot, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {
+        let marks = if marks { Some(self.marks(snapshot).await?) } else { None };
+        let rows = snapshot.rows_load(needs).await.map_err(|error| self.failed(&error))?;
+        Ok(Loaded { rows, marks })
+    }
+
+    /// What a reader is told of a failed read; the log gets the cause.
+    pub fn failed(&self, error: &StoreError) -> ViewError {
+        tracing::warn!(shard = %self.name, error = %Chain(error), "a read failed");
+        ViewError::Unavailable { shard: self.name.to_string() }
+    }
+}

@@ -1,0 +1,199 @@
+//! Reads of one shard, many to a snapshot.
+//!
+//! Needs go in; rows, with the marks of the lanes, come out, all from one snapshot. While one snapshot is being read, further needs gather and
+//! share the next: a lone read waits for nobody, a hundred at once cost five statements. Full: the caller waits for a place,
+//! so at most [`ASKS_MAX`] reads of a shard are in hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
+use crate::substrate::store::{Store, StoreError};
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::{LANES, Lane, LaneAddress, ShardIndex};
+
+/// Reads of one shard that wait at once.
+const ASKS_MAX: usize = 1024;
+/// Reads that share a snapshot: more would only make the first ones wait for the last.
+const ASKS_PER_SNAPSHOT: usize = 256;
+/// A shard that has not answered by then is treated as one that cannot be read.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How far the lanes were in the snapshot that some rows came from.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    applied: Vec<Position>,
+    relayed: HashMap<SourceLane, Position>,
+}
+
+impl Marks {
+    pub(super) fn new(lanes: &[LaneRow], relayed: HashMap<SourceLane, Position>) -> Self {
+        let mut applied = vec![Position::START; usize::from(LANES)];
+        for row in lanes {
+            if let Some(mark) = applied.get_mut(usize::from(row.lane.0)) {
+                *mark = row.applied;
+            }
+        }
+        Self { applied, relayed }
+    }
+
+    /// The position that a lane of this shard had applied.
+    pub fn applied(&self, lane: Lane) -> Position {
+        self.applied[usize::from(lane.0)]
+    }
+
+    /// The position up to which a lane, of whatever shard, had relayed its rows to this shard.
+    pub fn relayed(&self, source: LaneAddress) -> Position {
+        self.relayed.get(&SourceLane { shard: source.shard, lane: source.lane }).copied().unwrap_or_default()
+    }
+}
+
+/// Rows and marks of one snapshot.
+#[derive(Debug)]
+pub struct Loaded {
+    pub rows: Rows,
+    /// There if somebody who shares the snapshot asked for them.
+    pub marks: Option<Marks>,
+}
+
+/// A shard did not answer a read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("could not read the shard {shard}: {reason}")]
+pub struct ReadFailed {
+    pub shard: Arc<str>,
+    pub reason: Arc<str>,
+}
+
+struct Ask {
+    needs: Needs,
+    marks: bool,
+    reply: oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>,
+}
+
+/// The door to the reads of one shard.
+#[derive(Debug, Clone)]
+pub struct ShardReader {
+    shard: Arc<str>,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// What answers them: run it as a task, one a shard.
+pub struct ReadLoop {
+    shard: Arc<str>,
+    store: Store,
+    asks: mpsc::Receiver<Ask>,
+}
+
+impl ShardReader {
+    pub fn new(shard: Arc<str>, store: Store) -> (Self, ReadLoop) {
+        let (sender, asks) = mpsc::channel(ASKS_MAX);
+        (Self { shard: Arc::clone(&shard), asks: sender }, ReadLoop { shard, store, asks })
+    }
+
+    /// Loads rows from one snapshot, and the marks if there is something pending to compare with them.
+    pub async fn load(&self, needs: Needs, marks: bool) -> Result<Arc<Loaded>, ReadFailed> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.asks.send(Ask { needs, marks, reply }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
+            answer.await.map_err(|_closed| self.failed("the reader has stopped"))?
+        };
+        match tokio::time::timeout(READ_PATIENCE, asked).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(self.failed("no answer in time")),
+        }
+    }
+
+    fn failed(&self, reason: &str) -> ReadFailed {
+        ReadFailed { shard: Arc::clone(&self.shard), reason: reason.into() }
+    }
+}
+
+impl ReadLoop {
+    /// Answers until the last [`ShardReader`] is gone.
+    pub async fn run(mut self) {
+        let mut asks = Vec::with_capacity(ASKS_PER_SNAPSHOT);
+        while self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await > 0 {
+            metrics::histogram!("sosik_reads_per_snapshot").record(asks.len() as f64);
+            let mut needs = Needs::default();
+            let mut marks = false;
+            let mut replies = Vec::with_capacity(asks.len());
+            for ask in asks.drain(..) {
+                absorb(&mut needs, ask.needs);
+                marks |= ask.marks;
+                replies.push(ask.reply);
+            }
+            let answer = match load(&self.store, &needs, marks).await {
+                Ok(loaded) => Ok(Arc::new(loaded)),
+                Err(error) => {
+                    tracing::warn!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "a read failed");
+                    Err(ReadFailed { shard: Arc::clone(&self.shard), reason: error.to_string().into() })
+                }
+            };
+            for reply in replies {
+                let _left = reply.send(answer.clone());
+            }
+        }
+    }
+}
+
+async fn load(store: &Store, needs: &Needs, marks: bool) -> Result<Loaded, StoreError> {
+    let mut snapshot = store.snapshot().await?;
+    let marks = if marks { Some(Marks::new(&snapshot.lanes().await?, snapshot.relay_cursors().await?)) } else { None };
+    let rows = snapshot.rows_load(needs).await?;
+    Ok(Loaded { rows, marks })
+}
+
+/// Adds what one asks for to what all ask for.
+fn absorb(all: &mut Needs, one: Needs) {
+    all.posts.extend(one.posts);
+    all.post_counters.extend(one.post_counters);
+    all.post_likes.extend(one.post_likes);
+    all.subscriptions.extend(one.subscriptions);
+    all.comments.extend(one.comments);
+    all.comment_counters.extend(one.comment_counters);
+    all.comment_likes.extend(one.comment_likes);
+    all.relations.extend(one.relations);
+    all.mutes.extend(one.mutes);
+    all.author_posts.extend(one.author_posts);
+    all.user_counters.extend(one.user_counters);
+    all.accounts.extend(one.accounts);
+    all.sessions.extend(one.sessions);
+    all.sessions_of.extend(one.sessions_of);
+    all.names.extend(one.names);
+}
+
+/// The part of shared rows that one reader needs, as his own. Sessions that were asked for by user come by their user.
+pub(super) fn subset(rows: &Rows, needs: &Needs) -> Rows {
+    let mut own = Rows::default();
+    fn copy<K: Copy + Eq + std::hash::Hash, V: Clone>(keys: &[K], from: &HashMap<K, V>, to: &mut HashMap<K, V>) {
+        to.extend(keys.iter().filter_map(|key| from.get(key).map(|value| (*key, value.clone()))));
+    }
+    copy(&needs.posts, &rows.posts, &mut own.posts);
+    copy(&needs.post_likes, &rows.post_likes, &mut own.post_likes);
+    copy(&needs.subscriptions, &rows.subscriptions, &mut own.subscriptions);
+    copy(&needs.comments, &rows.comments, &mut own.comments);
+    copy(&needs.comment_likes, &rows.comment_likes, &mut own.comment_likes);
+    copy(&needs.relations, &rows.relations, &mut own.relations);
+    copy(&needs.mutes, &rows.mutes, &mut own.mutes);
+    copy(&needs.author_posts, &rows.author_posts, &mut own.author_posts);
+    copy(&needs.accounts, &rows.accounts, &mut own.accounts);
+    copy(&needs.sessions, &rows.sessions, &mut own.sessions);
+    copy(&needs.post_counters, &rows.counters.posts, &mut own.counters.posts);
+    copy(&needs.comment_counters, &rows.counters.comments, &mut own.counters.comments);
+    copy(&needs.user_counters, &rows.counters.users, &mut own.counters.users);
+    if !needs.sessions_of.is_empty() {
+        own.sessions
+            .extend(rows.sessions.iter().filter(|(_, row)| needs.sessions_of.contains(&row.user)).map(|(key, row)| (*key, row.clone())));
+    }
+    own.names.extend(needs.names.iter().filter_map(|name| rows.names.get(name).map(|row| (name.clone(), row.clone()))));
+    own
+}
+
+/// Whether a lane's row of a shard is behind an own write.
+pub(super) fn is_pending(position: Position, home: LaneAddress, at: ShardIndex, decided_here: bool, marks: Option<&Marks>) -> bool {
+    let Some(marks) = marks else { return true };
+    if decided_here && home.shard == at { position > marks.applied(home.lane) } else { position > marks.relayed(home) }
+}

@@ -1,0 +1,126 @@
+//! The names beside what people wrote, and who may see whose.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{AuthorCard, View, ViewError, overlay};
+use crate::ledger::apply::needs_of;
+use crate::ledger::blocks::{BLOCKS_CACHED_MAX, BlockSet};
+use crate::ledger::cards::card_of;
+use crate::ledger::pending::Topic;
+use crate::ledger::shard_reader::is_pending;
+use crate::substrate::store::rows::Needs;
+use crate::vocabulary::command::Command;
+use crate::vocabulary::ids::UserId;
+use crate::vocabulary::owner::Owner;
+use crate::vocabulary::relation::PairState;
+
+/// Cards by user; users that do not exist are missing.
+pub(super) type CardsByUser = HashMap<UserId, Arc<AuthorCard>>;
+
+impl View {
+    /// The cards of some users, as this reader sees them: his own with his pending changes.
+    pub(super) async fn cards(&self, viewer: Option<UserId>, users: impl IntoIterator<Item = UserId>) -> Result<CardsByUser, ViewError> {
+        let mut cards = CardsByUser::new();
+        let mut missing: HashMap<u16, Needs> = HashMap::new();
+        for user in users {
+            if cards.contains_key(&user) {
+                continue;
+            }
+            if Some(user) == viewer
+                && let Some(card) = self.own_card(user).await?
+            {
+                cards.insert(user, card);
+                continue;
+            }
+            match self.ledger.cards.get(user) {
+                Some(card) => {
+                    cards.insert(user, card);
+                }
+                None => missing.entry(self.ledger.index_of(&Owner::Account(user)).0).or_default().accounts.push(user),
+            }
+        }
+        for (shard, needs) in missing {
+            let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs.clone(), false).await?;
+            for user in needs.accounts {
+                if let Some(account) = loaded.rows.accounts.get(&user) {
+                    cards.insert(user, self.ledger.cards.offer(account));
+                }
+            }
+        }
+        Ok(cards)
+    }
+
+    /// One user's card.
+    pub(super) async fn card(&self, viewer: Option<UserId>, user: UserId) -> Result<Arc<AuthorCard>, ViewError> {
+        if let Some(card) = self.ledger.cards.get(user)
+            && Some(user) != viewer
+        {
+            return Ok(card);
+        }
+        self.cards(viewer, [user]).await?.remove(&user).ok_or(ViewError::NotFound)
+    }
+
+    /// The reader's own card if he has changed it and that is not in the database yet.
+    async fn own_card(&self, user: UserId) -> Result<Option<Arc<AuthorCard>>, ViewError> {
+        let pending = self.pending(Some(user), Topic::Profile).await?;
+        if pending.is_empty() {
+            return Ok(None);
+        }
+        let mut needs = Needs::default();
+        for write in &pending {
+            needs_of(&write.entry, &mut needs);
+        }
+        let shard = self.shard_of(&Owner::Account(user));
+        let loaded = self.load(shard, &needs, true).await?;
+        let rows = overlay(loaded, shard.index, &pending).into_rows();
+        Ok(rows.accounts.get(&user).map(|account| Arc::new(card_of(account))))
+    }
+
+    /// Whether one of the two has blocked the other.
+    pub async fn is_blocked(&self, viewer: UserId, other: UserId) -> Result<bool, ViewError> {
+        if viewer == other {
+            return Ok(false);
+        }
+        if !self.ledger.pending.of(viewer, Topic::Pair(other)).await?.is_empty() {
+            return Ok(self.pair(viewer, other).await?.0.is_blocked());
+        }
+        match self.block_set(viewer).await?.as_ref() {
+            BlockSet::All(users) => Ok(users.contains(&other)),
+            BlockSet::TooMany => Ok(self.pair(viewer, other).await?.0.is_blocked()),
+        }
+    }
+
+    async fn block_set(&self, user: UserId) -> Result<Arc<BlockSet>, ViewError> {
+        if let Some(set) = self.ledger.blocks.get(user) {
+            return Ok(set);
+        }
+        let ticket = self.ledger.blocks.ticket(user);
+        let shard = self.shard_of(&Owner::User(user));
+        let mut snapshot = shard.snapshot().await?;
+        let users = snapshot.blocked_with(user, BLOCKS_CACHED_MAX as u64 + 1).await.map_err(|error| shard.failed(&error))?;
+        let too_many = users.len() > BLOCKS_CACHED_MAX;
+        let set = Arc::new(if too_many { BlockSet::TooMany } else { BlockSet::All(users.into_iter().collect()) });
+        self.ledger.blocks.keep(user, ticket, Arc::clone(&set));
+        Ok(set)
+    }
+
+    /// The pair from the reader's side, and whether he mutes the other, with his pending writes.
+    pub(super) async fn pair(&self, viewer: UserId, other: UserId) -> Result<(PairState, bool), ViewError> {
+        let pending = self.ledger.pending.of(viewer, Topic::Pair(other)).await?;
+        let needs = Needs { relations: vec![(viewer, other)], mutes: vec![(viewer, other)], ..Needs::default() };
+        let shard = self.shard_of(&Owner::User(viewer));
+        let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
+        let marks = loaded.marks;
+        let mut transition = crate::ledger::apply::Transition::over(loaded.rows);
+        for write in &pending {
+            let decided_here = viewer < other || matches!(write.entry.command, Command::SetMute { .. });
+            if is_pending(write.entry.position, write.home, shard.index, decided_here, marks.as_ref()) {
+                transition.lay_pair(&write.entry, true);
+            }
+        }
+        let rows = transition.into_rows();
+        let state = rows.relations.get(&(viewer, other)).map(|row| row.state).unwrap_or_default();
+        Ok((state, rows.mutes.get(&(viewer, other)).is_some_and(|row| row.muting)))
+    }
+}

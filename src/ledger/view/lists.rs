@@ -1,0 +1,320 @@
+//! Lists of posts and of users: a stored page, the reader's own pending entries merged in by the same key.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::posts::author_in;
+use super::users::{author_post, other_of};
+use super::{Page, PostView, UserView, View, ViewError};
+use crate::ledger::apply::{Transition, pair_after};
+use crate::ledger::pending::{PendingWrite, Topic};
+use crate::ledger::shard_reader::is_pending;
+use crate::ledger::{Shard, apply};
+use crate::substrate::store::Snapshot;
+use crate::substrate::store::rows::Needs;
+use crate::vocabulary::command::Command;
+use crate::vocabulary::event::Relay;
+use crate::vocabulary::ids::{Position, PostId, UserId};
+use crate::vocabulary::owner::Owner;
+use crate::vocabulary::relation::Follow;
+
+/// The most followees whose posts a feed merges.
+pub const FEED_FOLLOWEES_MAX: u64 = 5_000;
+
+/// Which side of a follow a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Followers,
+    Following,
+}
+
+impl View {
+    /// Who likes the post, by user id, newest users first.
+    pub async fn post_likes(
+        &self,
+        viewer: Option<UserId>,
+        post: PostId,
+        before: Option<UserId>,
+        limit: usize,
+    ) -> Result<Page<UserView, UserId>, ViewError> {
+        let pending = self.pending(viewer, Topic::Post(post)).await?;
+        let shard = self.shard_of(&Owner::Post(post));
+        let mut snapshot = shard.snapshot().await?;
+        let stored = snapshot.post_likes_page(post, before, limit as u64 + 1).await.map_err(|error| shard.failed(&error))?;
+        let mut needs = Needs { posts: vec![post], ..Needs::default() };
+        needs.post_likes.extend(viewer.map(|viewer| (post, viewer)));
+        for write in &pending {
+            apply::needs_of(&write.entry, &mut needs);
+        }
+        let loaded = shard.loaded(&mut snapshot, &needs, !pending.is_empty()).await?;
+        drop(snapshot);
+        let rows = super::overlay(loaded, shard.index, &pending).into_rows();
+        self.may_see(viewer, rows.posts.get(&post).ok_or(ViewError::NotFound)?.author).await?;
+        author_in(&rows, post)?;
+
+        let mut keys: BTreeMap<Reverse<UserId>, UserId> = stored.iter().map(|user| (Reverse(*user), *user)).collect();
+        if let Some(viewer) = viewer {
+            let likes = rows.post_likes.get(&(post, viewer)).is_some_and(|like| like.liked);
+            merge_own(&mut keys, Reverse(viewer), viewer, likes, before.map(Reverse), stored.len() > limit);
+        }
+        let page = cut(keys, limit);
+        let users: Vec<UserId> = page.items;
+        Ok(Page { items: self.users(viewer, &users).await?, next: page.next.map(|Reverse(user)| user) })
+    }
+
+    /// A user's posts, newest first.
+    pub async fn user_posts(
+        &self,
+        viewer: Option<UserId>,
+        user: UserId,
+        before: Option<PostId>,
+        limit: usize,
+    ) -> Result<Page<PostView, PostId>, ViewError> {
+        self.existing(viewer, user).await?;
+        self.may_see(viewer, user).await?;
+        let shard = self.shard_of(&Owner::User(user));
+        let (keys, _) = self.authored(shard, viewer, &[user], before, limit).await?;
+        let page = cut(keys, limit);
+        Ok(Page { items: self.posts(viewer, &page.items).await?, next: page.next.map(|Reverse(post)| post) })
+    }
+
+    /// Posts by those the viewer follows and by himself, newest first.
+    pub async fn feed(&self, viewer: UserId, before: Option<PostId>, limit: usize) -> Result<Page<PostView, PostId>, ViewError> {
+        let mut authors = self.followees(viewer).await?;
+        authors.insert(viewer);
+        let mut by_shard: HashMap<u16, Vec<UserId>> = HashMap::new();
+        for author in authors {
+            by_shard.entry(self.ledger.index_of(&Owner::User(author)).0).or_default().push(author);
+        }
+        let mut keys = BTreeMap::new();
+        let mut more = false;
+        for (shard, authors) in by_shard {
+            let (found, cut_off) = self.authored(&self.ledger.shards[usize::from(shard)], Some(viewer), &authors, before, limit).await?;
+            keys.extend(found);
+            more |= cut_off;
+        }
+        let page = cut(keys, limit);
+        let next = if more || page.next.is_some() { page.next.or_else(|| page.items.last().copied().map(Reverse)) } else { None };
+        Ok(Page { items: self.posts(Some(viewer), &page.items).await?, next: next.map(|Reverse(post)| post) })
+    }
+
+    /// Who follows the user, newest follow first; the key is the position of the follow.
+    pub async fn followers(
+        &self,
+        viewer: Option<UserId>,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<UserView, Position>, ViewError> {
+        self.follows(viewer, user, Direction::Followers, before, limit).await
+    }
+
+    /// Whom the user follows, newest follow first; the key is the position of the follow.
+    pub async fn following(
+        &self,
+        viewer: Option<UserId>,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<UserView, Position>, ViewError> {
+        self.follows(viewer, user, Direction::Following, before, limit).await
+    }
+
+    async fn existing(&self, viewer: Option<UserId>, user: UserId) -> Result<(), ViewError> {
+        self.card(viewer, user).await.map(drop)
+    }
+
+    /// The keys of a page of posts by some authors of one shard, the reader's own pending ones merged in; and whether the
+    /// stored page was cut off.
+    async fn authored(
+        &self,
+        shard: &Shard,
+        viewer: Option<UserId>,
+        authors: &[UserId],
+        before: Option<PostId>,
+        limit: usize,
+    ) -> Result<(BTreeMap<Reverse<PostId>, PostId>, bool), ViewError> {
+        let own = viewer.filter(|viewer| authors.contains(viewer));
+        let pending = self.pending(own, Topic::Authored).await?;
+        let mut snapshot = shard.snapshot().await?;
+        let stored = snapshot.author_posts_page(authors, before, limit as u64 + 1).await.map_err(|error| shard.failed(&error))?;
+        let cut_off = stored.len() > limit;
+        let mut keys: BTreeMap<Reverse<PostId>, PostId> = stored.into_iter().map(|(_, post)| (Reverse(post), post)).collect();
+        if !pending.is_empty() {
+            let marks = shard.marks(&mut snapshot).await?;
+            for write in pending.iter().filter(|write| is_pending(write.entry.position, write.home, shard.index, false, Some(&marks))) {
+                if let Some(Relay::AuthorPost { post, deleted, .. }) = author_post(write) {
+                    merge_own(&mut keys, Reverse(post), post, !deleted, before.map(Reverse), cut_off);
+                }
+            }
+        }
+        Ok((keys, cut_off))
+    }
+
+    /// Whom the reader follows, with his pending follows and blocks.
+    async fn followees(&self, viewer: UserId) -> Result<BTreeSet<UserId>, ViewError> {
+        let pending = self.pending(Some(viewer), Topic::Pairs).await?;
+        let shard = self.shard_of(&Owner::User(viewer));
+        let mut snapshot = shard.snapshot().await?;
+        let stored = snapshot.followees(viewer, FEED_FOLLOWEES_MAX).await.map_err(|error| shard.failed(&error))?;
+        let mut followees: BTreeSet<UserId> = stored.into_iter().collect();
+        for (other, follow) in self.own_pairs(shard, &mut snapshot, viewer, &pending).await? {
+            match follow {
+                Some(_) => followees.insert(other),
+                None => followees.remove(&other),
+            };
+        }
+        Ok(followees)
+    }
+
+    async fn follows(
+        &self,
+        viewer: Option<UserId>,
+        user: UserId,
+        direction: Direction,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<UserView, Position>, ViewError> {
+        self.existing(viewer, user).await?;
+        let topic = if viewer == Some(user) { Topic::Pairs } else { Topic::Pair(user) };
+        let pending = self.pending(viewer, topic).await?;
+        let shard = self.shard_of(&Owner::User(user));
+        let mut snapshot = shard.snapshot().await?;
+        let failed = |error| shard.failed(&error);
+        let stored = match direction {
+            Direction::Followers => snapshot.followers_page(user, before, limit as u64 + 1).await,
+            Direction::Following => snapshot.following_page(user, before, limit as u64 + 1).await,
+        }
+        .map_err(failed)?;
+        let cut_off = stored.len() > limit;
+        let mut keys: BTreeMap<Reverse<Position>, UserId> = stored.iter().map(|(other, follow)| (Reverse(follow.since), *other)).collect();
+        for (other, follow) in self.laid_follows(shard, &mut snapshot, viewer, user, direction, &pending).await? {
+            keys.retain(|_, listed| *listed != other);
+            if let Some(follow) = follow {
+                merge_own(&mut keys, Reverse(follow.since), other, true, before.map(Reverse), cut_off);
+            }
+        }
+        drop(snapshot);
+        let page = cut(keys, limit);
+        let next = if page.next.is_some() || !cut_off { page.next } else { stored.last().map(|(_, follow)| Reverse(follow.since)) };
+        Ok(Page { items: self.users(viewer, &page.items).await?, next: next.map(|Reverse(position)| position) })
+    }
+
+    /// What the reader's pending follows and blocks make of a list: the others concerned, with their follow as it is then.
+    async fn laid_follows(
+        &self,
+        shard: &Shard,
+        snapshot: &mut Snapshot,
+        viewer: Option<UserId>,
+        user: UserId,
+        direction: Direction,
+        pending: &[PendingWrite],
+    ) -> Result<Vec<(UserId, Option<Follow>)>, ViewError> {
+        let Some(viewer) = viewer.filter(|_| !pending.is_empty()) else { return Ok(Vec::new()) };
+        if viewer == user && direction == Direction::Following {
+            return self.own_pairs(shard, snapshot, viewer, pending).await;
+        }
+        let marks = shard.marks(snapshot).await?;
+        let others: BTreeSet<UserId> = pending.iter().filter_map(|write| other_of(&write.entry.command)).collect();
+        let own = viewer == user;
+        let pairs: Vec<(UserId, UserId)> = if own { others.iter().map(|other| (user, *other)).collect() } else { vec![(user, viewer)] };
+        let needs = Needs { relations: pairs.clone(), ..Needs::default() };
+        let rows = snapshot.rows_load(&needs).await.map_err(|error| shard.failed(&error))?;
+        let mut transition = Transition::over(rows);
+        for write in pending {
+            let decided_here = if own { other_of(&write.entry.command).is_some_and(|other| user < other) } else { user < viewer };
+            let about_pair = !matches!(write.entry.command, Command::SetMute { .. });
+            if about_pair && is_pending(write.entry.position, write.home, shard.index, decided_here, Some(&marks)) {
+                transition.lay_pair(&write.entry, own);
+            }
+        }
+        let rows = transition.into_rows();
+        Ok(pairs
+            .into_iter()
+            .map(|pair| {
+                let state = rows.relations.get(&pair).map(|row| row.state).unwrap_or_default();
+                (pair.1, if direction == Direction::Followers { state.followed_by } else { state.following })
+            })
+            .collect())
+    }
+
+    /// The reader's own side of the pairs that his pending writes are about.
+    async fn own_pairs(
+        &self,
+        shard: &Shard,
+        snapshot: &mut Snapshot,
+        viewer: UserId,
+        pending: &[PendingWrite],
+    ) -> Result<Vec<(UserId, Option<Follow>)>, ViewError> {
+        if pending.is_empty() {
+            return Ok(Vec::new());
+        }
+        let marks = shard.marks(snapshot).await?;
+        let others: BTreeSet<UserId> = pending.iter().filter_map(|write| other_of(&write.entry.command)).collect();
+        let needs = Needs { relations: others.iter().map(|other| (viewer, *other)).collect(), ..Needs::default() };
+        let rows = snapshot.rows_load(&needs).await.map_err(|error| shard.failed(&error))?;
+        let mut states: BTreeMap<UserId, _> = others
+            .into_iter()
+            .map(|other| (other, rows.relations.get(&(viewer, other)).map(|row| row.state).unwrap_or_default()))
+            .collect();
+        for write in pending {
+            let Some(other) = other_of(&write.entry.command) else { continue };
+            let Some(state) = states.get_mut(&other) else { continue };
+            if is_pending(write.entry.position, write.home, shard.index, viewer < other, Some(&marks))
+                && let Ok(after) = pair_after(*state, &write.entry.command, write.entry.position)
+            {
+                *state = after;
+            }
+        }
+        Ok(states.into_iter().map(|(other, state)| (other, state.following)).collect())
+    }
+}
+
+/// Puts an own entry into a stored page, or takes it out. An entry behind the end of a page that was cut off belongs to a later page.
+fn merge_own<K: Ord + Clone, V>(keys: &mut BTreeMap<K, V>, key: K, value: V, present: bool, after: Option<K>, cut_off: bool) {
+    if !present {
+        keys.remove(&key);
+        return;
+    }
+    let before_start = after.is_some_and(|after| key <= after);
+    let behind_end = cut_off && keys.last_key_value().is_some_and(|(last, _)| key > *last);
+    if !before_start && !behind_end {
+        keys.insert(key, value);
+    }
+}
+
+/// The first `limit` entries; `next` is the key of the last one if more follow.
+fn cut<K: Ord + Clone, V>(keys: BTreeMap<K, V>, limit: usize) -> Page<V, K> {
+    let more = keys.len() > limit;
+    let last = keys.keys().nth(limit.saturating_sub(1)).cloned();
+    Page { items: keys.into_values().take(limit).collect(), next: if more { last } else { None } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(of: &[u32]) -> BTreeMap<u32, u32> {
+        of.iter().map(|key| (*key, *key)).collect()
+    }
+
+    #[test]
+    fn an_own_entry_stands_where_its_key_says() {
+        let mut page = keys(&[2, 4]);
+        merge_own(&mut page, 3, 3, true, Some(1), true);
+        merge_own(&mut page, 1, 1, true, Some(1), true);
+        merge_own(&mut page, 9, 9, true, Some(1), true);
+        merge_own(&mut page, 2, 2, false, Some(1), true);
+
+        assert_eq!(page, keys(&[3, 4]));
+        merge_own(&mut page, 9, 9, true, Some(1), false);
+        assert_eq!(page, keys(&[3, 4, 9]));
+    }
+
+    #[test]
+    fn a_page_goes_on_only_if_more_follows() {
+        assert_eq!(cut(keys(&[1, 2, 3]), 2), Page { items: vec![1, 2], next: Some(2) });
+        assert_eq!(cut(keys(&[1, 2]), 2), Page { items: vec![1, 2], next: None });
+        assert_eq!(cut(keys(&[]), 2), Page { items: vec![], next: None });
+    }
+}

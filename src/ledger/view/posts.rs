@@ -1,0 +1,119 @@
+//! Posts, one or many, as one reader sees them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cards::CardsByUser;
+use super::{AuthorCard, PostView, PostViewer, View, ViewError, overlay, shown};
+use crate::ledger::apply::needs_of;
+use crate::ledger::pending::Topic;
+use crate::substrate::store::rows::{Needs, Rows};
+use crate::vocabulary::command::SubscriptionMode;
+use crate::vocabulary::ids::{PostId, UserId};
+use crate::vocabulary::owner::Owner;
+
+/// The rows that show one post to one reader.
+pub(super) fn post_needs(viewer: Option<UserId>, post: PostId, needs: &mut Needs) {
+    needs.posts.push(post);
+    needs.post_counters.push(post);
+    if let Some(viewer) = viewer {
+        needs.post_likes.push((post, viewer));
+        needs.subscriptions.push((post, viewer));
+    }
+}
+
+/// The post that rows hold: `Gone` if it was deleted.
+pub(super) fn author_in(rows: &Rows, post: PostId) -> Result<UserId, ViewError> {
+    let row = rows.posts.get(&post).ok_or(ViewError::NotFound)?;
+    if row.deleted { Err(ViewError::Gone) } else { Ok(row.author) }
+}
+
+/// Puts a post together from rows that hold what [`post_needs`] names.
+pub(super) fn post_view(rows: &Rows, viewer: Option<UserId>, post: PostId, author: &AuthorCard) -> Result<PostView, ViewError> {
+    let row = rows.posts.get(&post).ok_or(ViewError::NotFound)?;
+    let counters = rows.counters.posts.get(&post).copied().unwrap_or_default();
+    let viewer = viewer.map(|viewer| PostViewer {
+        liked: rows.post_likes.get(&(post, viewer)).is_some_and(|like| like.liked),
+        subscription: rows.subscriptions.get(&(post, viewer)).map_or(SubscriptionMode::Default, |row| row.mode),
+    });
+    Ok(PostView {
+        post,
+        version: row.revision.max(counters.position),
+        revision: row.revision,
+        author: author.clone(),
+        body: row.body.clone(),
+        edited_at: row.edited_at,
+        likes: shown(counters.likes),
+        comments: shown(counters.comments),
+        viewer,
+    })
+}
+
+impl View {
+    pub async fn post(&self, viewer: Option<UserId>, post: PostId) -> Result<PostView, ViewError> {
+        let mut needs = Needs::default();
+        post_needs(viewer, post, &mut needs);
+        let rows = self.post_rows(viewer, post, needs).await?;
+        let author = rows.posts.get(&post).ok_or(ViewError::NotFound)?.author;
+        self.may_see(viewer, author).await?;
+        author_in(&rows, post)?;
+        let card = self.card(viewer, author).await?;
+        post_view(&rows, viewer, post, &card)
+    }
+
+    /// Rows below one post, with the reader's pending writes about it.
+    pub(super) async fn post_rows(&self, viewer: Option<UserId>, post: PostId, mut needs: Needs) -> Result<Rows, ViewError> {
+        let pending = self.pending(viewer, Topic::Post(post)).await?;
+        for write in &pending {
+            needs_of(&write.entry, &mut needs);
+        }
+        let shard = self.shard_of(&Owner::Post(post));
+        let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
+        Ok(overlay(loaded, shard.index, &pending).into_rows())
+    }
+
+    /// `NotFound` if the two are in a block.
+    pub(super) async fn may_see(&self, viewer: Option<UserId>, author: UserId) -> Result<(), ViewError> {
+        match viewer {
+            Some(viewer) if self.is_blocked(viewer, author).await? => Err(ViewError::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    /// Many posts, in the order asked for; those that this reader cannot see are left out.
+    pub(super) async fn posts(&self, viewer: Option<UserId>, posts: &[PostId]) -> Result<Vec<PostView>, ViewError> {
+        let mut by_shard: HashMap<u16, Vec<PostId>> = HashMap::new();
+        for post in posts {
+            by_shard.entry(self.ledger.index_of(&Owner::Post(*post)).0).or_default().push(*post);
+        }
+        let mut found: HashMap<PostId, Arc<Rows>> = HashMap::new();
+        for (shard, posts) in by_shard {
+            let shard = &self.ledger.shards[usize::from(shard)];
+            let mut needs = Needs::default();
+            let mut pending = Vec::new();
+            for post in &posts {
+                pending.extend(self.pending(viewer, Topic::Post(*post)).await?);
+                post_needs(viewer, *post, &mut needs);
+            }
+            pending.sort_by_key(|write| write.entry.position);
+            for write in &pending {
+                needs_of(&write.entry, &mut needs);
+            }
+            let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
+            let rows = Arc::new(overlay(loaded, shard.index, &pending).into_rows());
+            found.extend(posts.into_iter().map(|post| (post, Arc::clone(&rows))));
+        }
+        let authors: Vec<UserId> = found.iter().filter_map(|(post, rows)| author_in(rows, *post).ok()).collect();
+        let cards: CardsByUser = self.cards(viewer, authors).await?;
+        let mut views = Vec::with_capacity(posts.len());
+        for post in posts {
+            let Some(rows) = found.get(post) else { continue };
+            let Ok(author) = author_in(rows, *post) else { continue };
+            let Some(card) = cards.get(&author) else { continue };
+            if self.may_see(viewer, author).await.is_ok() {
+                views.push(post_view(rows, viewer, *post, card)?);
+            }
+        }
+        Ok(views)
+    }
+}

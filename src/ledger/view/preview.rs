@@ -1,0 +1,167 @@
+//! What a write would do, before it is journaled: whether it can be refused at once, and what its author sees when it is accepted.
+
+use super::comments::{comment_in, comment_needs, comment_view};
+use super::posts::{author_in, post_needs, post_view};
+use super::users::other_of;
+use super::{AuthorCard, CommentView, PostView, UserRef, UserView, View, ViewError, overlay};
+use crate::ledger::apply::{Transition, needs_of};
+use crate::ledger::pending::Topic;
+use crate::substrate::store::rows::{Needs, Rows};
+use crate::vocabulary::command::{Command, Entry, Resource};
+use crate::vocabulary::event::Happened;
+use crate::vocabulary::ids::{Position, UserId};
+use crate::vocabulary::owner::Owner;
+use crate::vocabulary::rejection::Rejection;
+
+/// The position of an entry that has none yet: above all. [`Preview::seen`] puts the true one in its place.
+pub const PROVISIONAL: Position = Position(u64::MAX);
+
+/// The resource of a write as its author sees it.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// It was deleted, or its shard cannot be read.
+    Nothing,
+    Post(Box<PostView>),
+    Comment(Box<CommentView>),
+    User(Box<UserView>),
+}
+
+/// An entry laid over what its author sees. Made before the append, shown after it.
+#[derive(Debug)]
+pub struct Preview(Shape);
+
+#[derive(Debug)]
+enum Shape {
+    Nothing,
+    Rows {
+        rows: Box<Rows>,
+        author: UserId,
+        resource: Resource,
+        card: AuthorCard,
+    },
+    /// Users are put together after the append, from the pending index.
+    User(UserId),
+}
+
+impl View {
+    /// Lays an entry with the position [`PROVISIONAL`] over what its author sees now. `Err` inside: it is refused at once.
+    pub async fn preview(&self, entry: &Entry) -> Result<Result<Preview, Rejection>, ViewError> {
+        match entry.command.resource(entry.author) {
+            Resource::User(user) => self.preview_user(entry, user).await,
+            resource => self.preview_post(entry, resource).await,
+        }
+    }
+
+    async fn preview_post(&self, entry: &Entry, resource: Resource) -> Result<Result<Preview, Rejection>, ViewError> {
+        let author = entry.author;
+        let post = match resource {
+            Resource::Post(post) | Resource::Comment(post, _) => post,
+            Resource::User(_) => return Ok(Err(Rejection::NotFound)),
+        };
+        let mut needs = Needs::default();
+        post_needs(Some(author), post, &mut needs);
+        if let Resource::Comment(_, comment) = resource {
+            comment_needs(Some(author), comment, &mut needs);
+        }
+        needs_of(entry, &mut needs);
+        if matches!(entry.command, Command::CreatePost { .. }) {
+            // Nothing can be there, and nothing pending can be about it.
+            return self.previewed(Transition::default(), entry, resource).await;
+        }
+        let pending = self.ledger.pending.of(author, Topic::Post(post)).await?;
+        for write in &pending {
+            needs_of(&write.entry, &mut needs);
+        }
+        let shard = self.shard_of(&Owner::Post(post));
+        let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
+        let transition = overlay(loaded, shard.index, &pending);
+        if let Some(post_author) = transition.post_author(post)
+            && self.is_blocked(author, post_author).await?
+        {
+            return Ok(Err(Rejection::NotFound));
+        }
+        self.previewed(transition, entry, resource).await
+    }
+
+    async fn previewed(
+        &self,
+        mut transition: Transition,
+        entry: &Entry,
+        resource: Resource,
+    ) -> Result<Result<Preview, Rejection>, ViewError> {
+        if let Happened::Rejected(rejection) = transition.apply(entry) {
+            return Ok(Err(rejection));
+        }
+        let rows = transition.into_rows();
+        let written_by = match resource {
+            Resource::Post(post) => author_in(&rows, post),
+            Resource::Comment(post, comment) => comment_in(&rows, post, comment).map(|row| row.author),
+            Resource::User(user) => Ok(user),
+        };
+        if matches!(entry.command, Command::DeletePost { .. } | Command::DeleteComment { .. }) {
+            return Ok(Ok(Preview(Shape::Nothing)));
+        }
+        let Ok(written_by) = written_by else { return Ok(Ok(Preview(Shape::Nothing))) };
+        let card = match self.card(Some(entry.author), written_by).await {
+            Ok(card) => card.as_ref().clone(),
+            // The name beside it cannot be read: the write itself need not wait for that.
+            Err(ViewError::Unavailable { .. }) => return Ok(Ok(Preview(Shape::Nothing))),
+            Err(error) => return Err(error),
+        };
+        Ok(Ok(Preview(Shape::Rows { rows: Box::new(rows), author: entry.author, resource, card })))
+    }
+
+    async fn preview_user(&self, entry: &Entry, user: UserId) -> Result<Result<Preview, Rejection>, ViewError> {
+        if let Some(other) = other_of(&entry.command) {
+            match self.card(Some(entry.author), other).await {
+                Ok(_) => {}
+                Err(ViewError::NotFound) => return Ok(Err(Rejection::NotFound)),
+                Err(error) => return Err(error),
+            }
+            let follows = matches!(entry.command, Command::SetFollow { notify: Some(_), .. });
+            if follows && self.is_blocked(entry.author, other).await? {
+                return Ok(Err(Rejection::Forbidden));
+            }
+        }
+        Ok(Ok(Preview(Shape::User(user))))
+    }
+
+    /// The resource as the author sees it, now that his write is accepted at `position`.
+    pub async fn seen(&self, author: UserId, preview: Preview, position: Position) -> Seen {
+        let seen = match preview.0 {
+            Shape::Nothing => Ok(Seen::Nothing),
+            Shape::Rows { rows, author, resource, card } => rows_seen(&rows, author, resource, &card, position),
+            Shape::User(user) => self.user(Some(author), &UserRef::Id(user)).await.map(|user| Seen::User(Box::new(user))),
+        };
+        seen.unwrap_or(Seen::Nothing)
+    }
+
+    /// The resource of an earlier write as its author sees it now.
+    pub async fn resource_seen(&self, author: UserId, resource: Resource) -> Seen {
+        let seen = match resource {
+            Resource::Post(post) => self.post(Some(author), post).await.map(|post| Seen::Post(Box::new(post))),
+            Resource::Comment(post, comment) => {
+                self.comment(Some(author), post, comment).await.map(|comment| Seen::Comment(Box::new(comment)))
+            }
+            Resource::User(user) => self.user(Some(author), &UserRef::Id(user)).await.map(|user| Seen::User(Box::new(user))),
+        };
+        seen.unwrap_or(Seen::Nothing)
+    }
+}
+
+fn rows_seen(rows: &Rows, author: UserId, resource: Resource, card: &AuthorCard, position: Position) -> Result<Seen, ViewError> {
+    let settled = |at: Position| if at == PROVISIONAL { position } else { at };
+    match resource {
+        Resource::Post(post) => {
+            let view = post_view(rows, Some(author), post, card)?;
+            let view = PostView { version: settled(view.version), revision: settled(view.revision), ..view };
+            Ok(Seen::Post(Box::new(view)))
+        }
+        Resource::Comment(post, comment) => {
+            let row = comment_in(rows, post, comment)?;
+            let view = comment_view(rows, row, Some(author), card);
+            Ok(Seen::Comment(Box::new(CommentView { revision: settled(view.revision), ..view })))
+        }
+        Resource::User(_) => Ok(Seen::Nothing),
+    }
+}

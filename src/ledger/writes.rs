@@ -1,0 +1,174 @@
+//! The state of each write, from its acceptance until a minute after it became visible, and who waits for it.
+//!
+//! Waiting writes cost a locator each; their rest is read from the journal when somebody asks. Settled ones stand in a ring
+//! that is bounded by count and by time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use crate::substrate::journal::Locator;
+use crate::support::lock::lock;
+use crate::vocabulary::Millis;
+use crate::vocabulary::command::{Entry, Resource, WriteKind};
+use crate::vocabulary::ids::{Position, UserId, WriteId};
+use crate::vocabulary::rejection::Rejection;
+
+/// How long a settled write can be asked for, in milliseconds.
+const SETTLED_KEPT_MS: Millis = 60_000;
+/// The most settled writes that are kept, about 100 bytes each: a minute of 10 000 writes a second.
+const SETTLED_MAX: usize = 600_000;
+const STRIPES: usize = 32;
+
+/// Where a write is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Accepted,
+    Committed { at: Millis },
+    Visible { committed_at: Millis, at: Millis },
+    Rejected { rejection: Rejection, at: Millis },
+}
+
+/// A write that was decided, as it can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub write: WriteId,
+    pub author: UserId,
+    pub kind: WriteKind,
+    pub resource: Resource,
+    pub accepted_at: Millis,
+    pub progress: Progress,
+}
+
+/// What is known of a write here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It waits; the journal has the rest.
+    Waiting(Locator),
+    Settled(Settled),
+}
+
+/// Somebody who waits, and what for.
+#[derive(Debug)]
+struct Waiter {
+    until_visible: bool,
+    reply: oneshot::Sender<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Stripe {
+    waiting: HashMap<WriteId, Locator>,
+    settled: HashMap<WriteId, Settled>,
+    /// Settled writes in the order in which they became final, for forgetting them.
+    order: VecDeque<(Millis, WriteId)>,
+    waiters: HashMap<WriteId, Vec<Waiter>>,
+}
+
+/// All writes that are on their way or just arrived. Shared by all threads.
+#[derive(Debug)]
+pub struct Writes {
+    stripes: Vec<Mutex<Stripe>>,
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Writes {
+    /// A write is durable and waits.
+    pub fn accepted(&self, write: WriteId, locator: Locator) {
+        lock(self.stripe(write)).waiting.insert(write, locator);
+    }
+
+    /// Promises word of a write: once it is decided, or once it is visible (or rejected). Ask before the write is appended.
+    pub fn watch(&self, write: WriteId, until_visible: bool) -> oneshot::Receiver<Progress> {
+        let (reply, word) = oneshot::channel();
+        lock(self.stripe(write)).waiters.entry(write).or_default().push(Waiter { until_visible, reply });
+        word
+    }
+
+    /// As [`Writes::watch`], for a write that may have settled already: then word is there at once.
+    pub fn watch_known(&self, write: WriteId, until_visible: bool) -> oneshot::Receiver<Progress> {
+        let (reply, word) = oneshot::channel();
+        let mut stripe = lock(self.stripe(write));
+        match stripe.settled.get(&write).map(|settled| settled.progress) {
+            Some(progress) if !until_visible || is_final(progress) => {
+                let _gone = reply.send(progress);
+            }
+            _ => stripe.waiters.entry(write).or_default().push(Waiter { until_visible, reply }),
+        }
+        word
+    }
+
+    /// Nobody will settle this write: those who wait are let go.
+    pub fn forget_waiters(&self, write: WriteId) {
+        lock(self.stripe(write)).waiters.remove(&write);
+    }
+
+    /// The decision stands; rows that it owes to other owners may be outstanding.
+    pub fn progressed(&self, entry: &Entry, progress: Progress) {
+        let write = entry.write;
+        let settled = Settled {
+            write,
+            author: entry.author,
+            kind: entry.command.kind(),
+            resource: entry.command.resource(entry.author),
+            accepted_at: entry.accepted_at,
+            progress,
+        };
+        let mut stripe = lock(self.stripe(write));
+        stripe.settled.insert(write, settled);
+        if let Progress::Visible { at, .. } | Progress::Rejected { at, .. } = progress {
+            stripe.waiting.remove(&write);
+            stripe.order.push_back((at, write));
+            stripe.forget_before(at.saturating_sub(SETTLED_KEPT_MS));
+        }
+        let Some(waiters) = stripe.waiters.remove(&write) else { return };
+        let (answered, waiting): (Vec<Waiter>, Vec<Waiter>) =
+            waiters.into_iter().partition(|waiter| !waiter.until_visible || is_final(progress));
+        if !waiting.is_empty() {
+            stripe.waiters.insert(write, waiting);
+        }
+        drop(stripe);
+        for waiter in answered {
+            let _gone = waiter.reply.send(progress);
+        }
+    }
+
+    pub fn known(&self, write: WriteId) -> Option<Known> {
+        let stripe = lock(self.stripe(write));
+        let settled = stripe.settled.get(&write).copied().map(Known::Settled);
+        settled.or_else(|| stripe.waiting.get(&write).copied().map(Known::Waiting))
+    }
+
+    fn stripe(&self, write: WriteId) -> &Mutex<Stripe> {
+        &self.stripes[(crate::vocabulary::owner::mix(write.raw()) % STRIPES as u64) as usize]
+    }
+}
+
+impl Stripe {
+    fn forget_before(&mut self, before: Millis) {
+        while let Some((at, write)) = self.order.front().copied() {
+            if at >= before && self.order.len() <= SETTLED_MAX / STRIPES {
+                break;
+            }
+            self.order.pop_front();
+            self.settled.remove(&write);
+        }
+    }
+}
+
+fn is_final(progress: Progress) -> bool {
+    matches!(progress, Progress::Visible { .. } | Progress::Rejected { .. })
+}
+
+/// An entry that is committed and owes rows to other owners: what is needed to settle it when they are there.
+#[derive(Debug, Clone)]
+pub struct Outstanding {
+    pub entry: Arc<Entry>,
+    pub position: Position,
+    pub committed_at: Millis,
+}

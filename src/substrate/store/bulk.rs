@@ -1,0 +1,183 @@
+//! Many rows in few statements, the same for all tables: what a [`Table`] says about itself goes in, statements of a few
+//! fixed shapes come out.
+//!
+//! A statement is prepared once for each number of rows, so those numbers are powers of two: reads repeat the last key up to
+//! the next one, saves are cut into them. More keys or rows than one statement takes make several statements.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Statement, StatementBuilder, Value};
+
+use super::error::StoreError;
+
+/// The most keys that one statement looks for. A key has at most two parts, so this stays far below the 32766 parameters of
+/// SQLite and the 65535 of PostgreSQL.
+const LOAD_KEYS_MAX: usize = 1024;
+/// The most rows that one statement saves. A row has at most ten columns.
+const SAVE_ROWS_MAX: usize = 512;
+
+/// A key as the parameters of a statement.
+pub(super) trait Key: Ord + Clone {
+    const PARTS: usize;
+
+    fn push(&self, values: &mut Vec<Value>);
+}
+
+/// How one kind of row goes to its table and comes back.
+pub(super) trait Table: 'static {
+    type Entity: EntityTrait;
+    type Key: Key;
+    type Row;
+
+    /// All columns, those of the key first. `write` gives and `read` takes values in this order.
+    const COLUMNS: &'static [<Self::Entity as EntityTrait>::Column];
+
+    fn read(row: &QueryResult) -> Result<(Self::Key, Self::Row), DbErr>;
+
+    fn write(key: &Self::Key, row: &Self::Row, values: &mut Vec<Value>);
+
+    /// What happens to a row that is there already.
+    fn on_conflict() -> OnConflict;
+}
+
+/// The texts of the statements that were built before, by table, kind and number of rows.
+#[derive(Debug, Default)]
+pub(super) struct Shapes(Mutex<HashMap<(TypeId, bool, usize), Arc<str>>>);
+
+impl Shapes {
+    fn text(&self, key: (TypeId, bool, usize), build: impl FnOnce() -> String) -> Arc<str> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(texts.entry(key).or_insert_with(|| Arc::from(build())))
+    }
+}
+
+/// One transaction's connection, for reading or writing.
+pub(super) struct Link {
+    pub(super) transaction: DatabaseTransaction,
+    pub(super) backend: DbBackend,
+    pub(super) shapes: Arc<Shapes>,
+}
+
+impl Link {
+    pub(super) async fn rows(&self, statement: &impl StatementBuilder) -> Result<Vec<QueryResult>, StoreError> {
+        Ok(self.transaction.query_all(statement).await?)
+    }
+
+    /// How many rows it changed.
+    pub(super) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64, StoreError> {
+        Ok(self.transaction.execute(statement).await?.rows_affected())
+    }
+
+    /// The rows of these keys that exist, in any order. `keys` is sorted and freed of doubles. No keys, no statement.
+    pub(super) async fn load<T: Table>(&self, mut keys: Vec<T::Key>) -> Result<Vec<(T::Key, T::Row)>, StoreError> {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut found = Vec::new();
+        for chunk in keys.chunks(LOAD_KEYS_MAX) {
+            let Some(last) = chunk.last() else { continue };
+            let count = chunk.len().next_power_of_two();
+            let mut values = Vec::with_capacity(count * T::Key::PARTS);
+            for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
+                key.push(&mut values);
+            }
+            let text = self.shapes.text((TypeId::of::<T>(), false, count), || load_text::<T>(self.backend, count));
+            let statement = Statement::from_sql_and_values(self.backend, &*text, values);
+            for row in self.transaction.query_all_raw(statement).await? {
+                found.push(T::read(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Saves rows in the order of their keys, as [`Table::on_conflict`] says. No rows, no statement.
+    pub(super) async fn save<T: Table>(&self, mut rows: Vec<(&T::Key, &T::Row)>) -> Result<(), StoreError> {
+        rows.sort_unstable_by(|left, right| left.0.cmp(right.0));
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let count = previous_power_of_two(rest.len()).min(SAVE_ROWS_MAX);
+            let (chunk, later) = rest.split_at(count);
+            let mut values = Vec::with_capacity(count * T::COLUMNS.len());
+            for (key, row) in chunk {
+                T::write(key, row, &mut values);
+            }
+            let text = self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count));
+            self.transaction.execute_raw(Statement::from_sql_and_values(self.backend, &*text, values)).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+fn previous_power_of_two(number: usize) -> usize {
+    if number == 0 { 0 } else { 1 << number.ilog2() }
+}
+
+/// The text alone: its parameters are bound anew each time. They stand in the order in which keys and rows push them.
+fn load_text<T: Table>(backend: DbBackend, count: usize) -> String {
+    let key = &T::COLUMNS[..T::Key::PARTS];
+    let mut select = Query::select();
+    select.columns(T::COLUMNS.iter().copied()).from(T::Entity::default());
+    match key {
+        [first, second] => {
+            let pairs = std::iter::repeat_n((0_i64, 0_i64), count);
+            let listed = Query::select().column(Asterisk).from_values(pairs, "wanted").take();
+            select.and_where(Expr::tuple([Expr::col(*first), Expr::col(*second)]).in_subquery(listed));
+        }
+        _ => {
+            select.and_where(Expr::col(key[0]).is_in(std::iter::repeat_n(0_i64, count)));
+        }
+    }
+    backend.build(&select).sql
+}
+
+fn save_text<T: Table>(backend: DbBackend, count: usize) -> String {
+    let mut insert = Query::insert();
+    insert.into_table(T::Entity::default()).columns(T::COLUMNS.iter().copied());
+    for _ in 0..count {
+        insert.values_panic(std::iter::repeat_n(Expr::value(0_i64), T::COLUMNS.len()));
+    }
+    insert.on_conflict(T::on_conflict());
+    backend.build(&insert).sql
+}
+
+/// A row that is there is replaced as a whole, if `position` is higher.
+pub(super) fn replace_if_higher<T: Table>(position: <T::Entity as EntityTrait>::Column) -> OnConflict {
+    let newer = excluded(position).gt(stored::<T>(position));
+    replace::<T>(|_| true, newer)
+}
+
+/// As [`replace_if_higher`], also when it is equal, for a version that does not move with every change of its row; and only
+/// those columns that `replaced` says.
+pub(super) fn replace_if_not_lower<T: Table>(
+    version: <T::Entity as EntityTrait>::Column,
+    replaced: impl Fn(&<T::Entity as EntityTrait>::Column) -> bool,
+) -> OnConflict {
+    let newer = excluded(version).gte(stored::<T>(version));
+    replace::<T>(replaced, newer)
+}
+
+fn replace<T: Table>(replaced: impl Fn(&<T::Entity as EntityTrait>::Column) -> bool, newer: Expr) -> OnConflict {
+    let (key, rest) = T::COLUMNS.split_at(T::Key::PARTS);
+    let mut conflict = OnConflict::columns(key.iter().copied());
+    conflict.update_columns(rest.iter().copied().filter(replaced));
+    conflict.action_and_where(newer);
+    conflict
+}
+
+/// The value that was to be inserted.
+pub(super) fn excluded(column: impl IntoIden) -> Expr {
+    Expr::col(("excluded", column.into_iden()))
+}
+
+/// The value that is there.
+pub(super) fn stored<T: Table>(column: <T::Entity as EntityTrait>::Column) -> Expr {
+    Expr::col((T::Entity::default(), column))
+}
+
+/// The stored and the incoming number together.
+pub(super) fn sum<T: Table>(column: <T::Entity as EntityTrait>::Column) -> Expr {
+    stored::<T>(column).add(excluded(column))
+}

@@ -1,0 +1,201 @@
+//! How a database is opened, and what must be true of it: a [`Backend`] goes in, one pool that writes and one that reads
+//! come out. A database that would not keep what it is told is refused.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+
+use super::error::StoreError;
+
+/// Which database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// A file, made if there is none; its folder must exist.
+    Sqlite(PathBuf),
+    /// `postgres://user@host:port/database`.
+    Postgres(String),
+}
+
+/// Bounds of the connections of one shard.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Connections for snapshots.
+    pub readers: u32,
+    /// Connections for transactions that write. SQLite has one writer whatever is said here.
+    pub writers: u32,
+    /// How long a caller waits in line for a connection before the shard counts as down.
+    pub pool_wait: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { readers: 2, writers: 16, pool_wait: Duration::from_secs(5) }
+    }
+}
+
+/// The first SQLite without the loss of committed data when two connections write and checkpoint a WAL at the same moment
+/// (<https://www.sqlite.org/wal.html#walresetbug>).
+const SQLITE_VERSION_MIN: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
+/// Only another process can hold the writer's lock, and there should be none: a short wait tells soon.
+const SQLITE_BUSY_WAIT: Duration = Duration::from_millis(250);
+/// Pages of the log after which the writer moves them into the file: 16 MiB, so that a page that is changed often is moved once.
+const WAL_CHECKPOINT_PAGES: &str = "4000";
+/// What a checkpoint leaves of the log's file.
+const WAL_BYTES_KEPT: &str = "67108864";
+/// KiB of pages that a connection keeps in memory; negative means KiB to SQLite.
+const WRITER_CACHE: &str = "-16384";
+const READER_CACHE: &str = "-4096";
+/// Rows that the database's thread may be ahead of us. The largest answer of one statement has 1024.
+const ROWS_AHEAD: usize = 1024;
+/// Prepared statements a connection keeps: about twenty tables, each with eleven sizes to load and ten to save, of which few are in use.
+const STATEMENTS_KEPT: usize = 256;
+const POSTGRES_IDLE_CONNECTIONS_MIN: u32 = 1;
+/// A connection that stood idle this long is tried before it is used: a firewall may have forgotten it.
+const POSTGRES_PING_AFTER_IDLE: Duration = Duration::from_secs(30);
+
+/// The two pools of a shard.
+pub(super) struct Pools {
+    pub(super) writer: DatabaseConnection,
+    pub(super) reader: DatabaseConnection,
+}
+
+pub(super) async fn open(backend: &Backend, options: &StoreOptions) -> Result<Pools, StoreError> {
+    match backend {
+        Backend::Sqlite(path) => open_sqlite(path, options).await,
+        Backend::Postgres(url) => open_postgres(url, options).await,
+    }
+}
+
+async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, StoreError> {
+    make_private_file(path).map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
+    let writer = Database::connect(sqlite_options(path, 1, options, |connect| {
+        connect
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", WAL_BYTES_KEPT)
+            .pragma("cache_size", WRITER_CACHE)
+    }))
+    .await?;
+    assert_sqlite_is_safe(&writer).await?;
+    let reader = Database::connect(sqlite_options(path, options.readers, options, |connect| {
+        connect.read_only(true).pragma("query_only", "on").pragma("cache_size", READER_CACHE)
+    }))
+    .await?;
+    Ok(Pools { writer, reader })
+}
+
+fn sqlite_options(
+    path: &Path,
+    connections: u32,
+    options: &StoreOptions,
+    more: impl Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync + 'static,
+) -> ConnectOptions {
+    let path = path.to_owned();
+    // The address is only there to say which driver: the file is named below, so that its name needs no escaping.
+    let mut connect = common_options("sqlite::memory:".to_owned(), connections, options);
+    connect.min_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+    connect.map_sqlx_sqlite_opts(move |_| {
+        let base = SqliteConnectOptions::new()
+            .filename(&path)
+            .foreign_keys(false)
+            .busy_timeout(SQLITE_BUSY_WAIT)
+            .statement_cache_capacity(STATEMENTS_KEPT)
+            .row_buffer_size(ROWS_AHEAD)
+            .pragma("mmap_size", "0")
+            .pragma("temp_store", "memory");
+        more(quiet(base))
+    });
+    connect
+}
+
+/// Statements carry what people wrote: they never go to the log.
+fn quiet<T: sea_orm::sqlx::ConnectOptions>(options: T) -> T {
+    options.disable_statement_logging()
+}
+
+fn common_options(url: String, connections: u32, options: &StoreOptions) -> ConnectOptions {
+    let mut connect = ConnectOptions::new(url);
+    connect.max_connections(connections.max(1)).acquire_timeout(options.pool_wait).connect_timeout(options.pool_wait);
+    connect.sqlx_logging(false).record_stmt_in_spans(false);
+    connect
+}
+
+async fn open_postgres(url: &str, options: &StoreOptions) -> Result<Pools, StoreError> {
+    let connect = |connections: u32| {
+        let mut connect = common_options(url.to_owned(), connections, options);
+        connect.min_connections(POSTGRES_IDLE_CONNECTIONS_MIN).test_before_acquire_if_idle_for(POSTGRES_PING_AFTER_IDLE);
+        connect.set_application_name("sosik");
+        connect.map_sqlx_postgres_opts(|base| quiet(base.statement_cache_capacity(STATEMENTS_KEPT)));
+        connect
+    };
+    let writer = Database::connect(connect(options.writers)).await?;
+    assert_postgres_is_safe(&writer).await?;
+    let reader = Database::connect(connect(options.readers)).await?;
+    Ok(Pools { writer, reader })
+}
+
+/// Makes the file so that only its owner can read it, before SQLite would make it with the usual rights. The log files that
+/// SQLite puts beside it get the same rights as the file.
+fn make_private_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            // The name of the new file must survive a power cut as well as what is written into it.
+            std::fs::File::open(folder)?.sync_all()
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let rights = std::fs::metadata(path)?.permissions().mode() & 0o777;
+            if rights & 0o077 == 0 { Ok(()) } else { std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn assert_sqlite_is_safe(writer: &DatabaseConnection) -> Result<(), StoreError> {
+    let (needed, needed_parts) = SQLITE_VERSION_MIN;
+    let version: String = answer(writer, DbBackend::Sqlite, "SELECT sqlite_version()").await?;
+    let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap_or(0)).collect();
+    if parts.as_slice() < needed_parts.as_slice() {
+        return Err(StoreError::SqliteTooOld { found: version, needed });
+    }
+    let mode: String = answer(writer, DbBackend::Sqlite, "PRAGMA journal_mode").await?;
+    if mode != "wal" {
+        return Err(StoreError::SettingRefused { setting: "journal_mode=wal", found: mode });
+    }
+    let synchronous: i64 = answer(writer, DbBackend::Sqlite, "PRAGMA synchronous").await?;
+    if synchronous != SYNCHRONOUS_FULL {
+        return Err(StoreError::SettingRefused { setting: "synchronous=full", found: synchronous.to_string() });
+    }
+    Ok(())
+}
+
+/// What `PRAGMA synchronous` answers for FULL.
+const SYNCHRONOUS_FULL: i64 = 2;
+
+/// Settings without which a committed transaction may be lost or half written.
+async fn assert_postgres_is_safe(writer: &DatabaseConnection) -> Result<(), StoreError> {
+    for (setting, statement) in
+        [("fsync=on", "SHOW fsync"), ("full_page_writes=on", "SHOW full_page_writes"), ("synchronous_commit=on", "SHOW synchronous_commit")]
+    {
+        let found: String = answer(writer, DbBackend::Postgres, statement).await?;
+        // `local`, `remote_write` and `remote_apply` wait for the own disk at least.
+        if matches!(found.as_str(), "off") {
+            return Err(StoreError::SettingRefused { setting, found });
+        }
+    }
+    Ok(())
+}
+
+/// The one value that a fixed question without parameters gives. Settings have no builder.
+async fn answer<T: sea_orm::TryGetable>(connection: &DatabaseConnection, backend: DbBackend, question: &str) -> Result<T, StoreError> {
+    let row = connection.query_one_raw(Statement::from_string(backend, question)).await?;
+    let Some(row) = row else {
+        return Err(StoreError::Unreadable { table: "settings", what: format!("no answer to {question}") });
+    };
+    Ok(row.try_get_by_index(0)?)
+}

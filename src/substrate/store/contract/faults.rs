@@ -1,0 +1,242 @@
+//! What each database says when something is wrong with it, and what only one of them has.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, Database};
+
+use crate::substrate::store::rows::Rows;
+use crate::substrate::store::{Backend, Store, StoreError, StoreErrorKind, StoreOptions};
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::text::PostBody;
+
+use super::TestShard;
+use super::rows::{like, post, post_row, user};
+
+/// Tries to save one row.
+async fn save(store: &Store, rows: &Rows) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    tx.rows_save(rows).await?;
+    tx.commit().await
+}
+
+fn one_like() -> Rows {
+    Rows { post_likes: [((post(1), user(1)), like(true, 1))].into(), ..Rows::default() }
+}
+
+fn path(shard: &TestShard) -> std::path::PathBuf {
+    match &shard.backend {
+        Backend::Sqlite(path) => path.clone(),
+        Backend::Postgres(url) => panic!("not a file: {url}"),
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_the_files_of_a_shard() {
+    let shard = TestShard::sqlite().await;
+    save(&shard.store, &one_like()).await.expect("saves");
+
+    let folder = path(&shard).parent().expect("a folder").to_owned();
+    let mut seen = 0;
+    for file in std::fs::read_dir(folder).expect("the folder") {
+        let file = file.expect("a file");
+        assert_eq!(file.metadata().expect("metadata").permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+        seen += 1;
+    }
+    assert_eq!(seen, 3, "the file, its log and the log's index");
+}
+
+#[tokio::test]
+async fn a_file_that_others_could_read_is_closed_to_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shard.sqlite");
+    std::fs::write(&path, b"").expect("writes");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("sets");
+
+    Store::open(&Backend::Sqlite(path.clone()), StoreOptions::default()).await.expect("opens");
+
+    assert_eq!(std::fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_an_unavailable_shard() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let backend = Backend::Sqlite(folder.path().join("gone").join("shard.sqlite"));
+
+    let refused = Store::open(&backend, StoreOptions::default()).await.err().expect("no folder");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_stops_the_shard() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shard.sqlite");
+    std::fs::write(&path, vec![b'x'; 8192]).expect("writes");
+
+    let refused = Store::open(&Backend::Sqlite(path), StoreOptions::default()).await.err().expect("not a database");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Invariant, "{refused:?}");
+}
+
+/// Catches a writer without BEGIN IMMEDIATE: it would read first and be refused at its first write.
+#[tokio::test]
+async fn a_file_that_another_process_writes_to_is_unavailable_from_the_beginning() {
+    let shard = TestShard::sqlite().await;
+    let other = Store::open(&shard.backend, StoreOptions::default()).await.expect("opens");
+    let held = other.begin().await.expect("begins");
+
+    let refused = shard.store.begin().await.err().expect("locked");
+    drop(held);
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+    save(&shard.store, &one_like()).await.expect("the lock is gone");
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_unavailable_and_can_still_be_read() {
+    let shard = TestShard::sqlite().await;
+    shard.raw_writer().execute_unprepared("PRAGMA query_only = on").await.expect("plants the fault");
+
+    let refused = save(&shard.store, &one_like()).await.expect_err("read-only");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+    assert_eq!(shard.store.snapshot().await.expect("a snapshot").lanes().await.expect("lanes").len(), 40);
+    shard.raw_writer().execute_unprepared("PRAGMA query_only = off").await.expect("takes it away");
+    save(&shard.store, &one_like()).await.expect("writable again");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unavailable_and_nothing_is_half_written() {
+    let shard = TestShard::sqlite().await;
+    shard.raw_writer().execute_unprepared("PRAGMA max_page_count = 60").await.expect("plants the fault");
+    let mut rows = one_like();
+    for raw in 1..=200 {
+        let body = PostBody::from_row("x".repeat(2_000));
+        rows.posts.insert(post(raw), crate::substrate::store::rows::PostRow { body, ..post_row(raw, 1) });
+    }
+
+    let refused = save(&shard.store, &rows).await.expect_err("full");
+    shard.raw_writer().execute_unprepared("PRAGMA max_page_count = 1000000").await.expect("makes room");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+    let needs = crate::substrate::store::rows::Needs { posts: (1..=200).map(post).collect(), ..Default::default() };
+    assert!(shard.load(&needs).await.posts.is_empty());
+    save(&shard.store, &rows).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_missing_table_stops_the_shard() {
+    let shard = TestShard::sqlite().await;
+    shard.raw_writer().execute_unprepared("DROP TABLE post_likes").await.expect("plants the fault");
+
+    let refused = save(&shard.store, &one_like()).await.expect_err("no table");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Invariant, "{refused:?}");
+}
+
+/// Catches a snapshot on a connection that could write.
+#[tokio::test]
+async fn what_reads_cannot_write() {
+    let shard = TestShard::sqlite().await;
+    let snapshot = shard.store.snapshot().await.expect("a snapshot");
+
+    let refused = snapshot.link.transaction.execute_unprepared("DELETE FROM lanes").await;
+
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_checkpoint_empties_the_log() {
+    let shard = TestShard::sqlite().await;
+    save(&shard.store, &one_like()).await.expect("saves");
+    let log = path(&shard).with_extension("sqlite-wal");
+    assert!(std::fs::metadata(&log).expect("the log").len() > 0);
+
+    shard.store.checkpoint().await.expect("moves the log");
+
+    assert_eq!(std::fs::metadata(&log).expect("the log").len(), 0);
+}
+
+#[tokio::test]
+async fn on_postgres_what_reads_cannot_write_either() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let snapshot = shard.store.snapshot().await.expect("a snapshot");
+
+    let refused = snapshot.link.transaction.execute_unprepared("DELETE FROM lanes").await;
+
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_postgres_that_cannot_be_reached_is_unavailable() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let options = StoreOptions { pool_wait: Duration::from_millis(200), ..StoreOptions::default() };
+
+    let refused = Store::open(&Backend::Postgres(format!("postgres://sosik@127.0.0.1:{port}/postgres")), options).await;
+
+    let refused = refused.err().expect("nobody listens");
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_postgres_connection_that_is_cut_is_unavailable_and_the_next_one_works() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let Backend::Postgres(url) = &shard.backend else { panic!("not PostgreSQL") };
+    let operator = Database::connect(url).await.expect("connects");
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.rows_save(&one_like()).await.expect("saves");
+
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE application_name = 'sosik' AND datname = current_database() AND state = 'idle in transaction'";
+    operator.execute_unprepared(cut).await.expect("plants the fault");
+    let refused = tx.commit().await.expect_err("cut");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+    save(&shard.store, &one_like()).await.expect("a new connection");
+}
+
+#[tokio::test]
+async fn a_postgres_that_only_reads_is_unavailable() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let options = StoreOptions { writers: 1, ..StoreOptions::default() };
+    let store = Store::open(&shard.backend, options).await.expect("opens");
+    let plant = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
+    store.raw_writer().execute_unprepared(plant).await.expect("plants the fault");
+
+    let refused = save(&store, &one_like()).await.expect_err("read-only");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+}
+
+/// Catches a server that would lose what it said it had committed.
+#[tokio::test]
+async fn a_postgres_that_does_not_wait_for_its_disk_is_refused() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let Backend::Postgres(url) = &shard.backend else { panic!("not PostgreSQL") };
+    let operator = Database::connect(url).await.expect("connects");
+    let (_, name) = url.rsplit_once('/').expect("a database");
+    let plant = format!("ALTER DATABASE {name} SET synchronous_commit = off");
+    operator.execute_unprepared(&plant).await.expect("plants the fault");
+
+    let refused = Store::open(&shard.backend, StoreOptions::default()).await.err().expect("unsafe");
+
+    assert!(matches!(refused, StoreError::SettingRefused { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_position_above_32_bits_survives_a_reopening() {
+    let shard = TestShard::sqlite().await;
+    let far = Position(1 << 40);
+    let rows = Rows { post_likes: [((post(1), user(1)), like(true, far.0))].into(), ..Rows::default() };
+    save(&shard.store, &rows).await.expect("saves");
+    shard.store.close().await.expect("closes");
+
+    let again = Store::open(&shard.backend, StoreOptions::default()).await.expect("opens");
+    let needs = crate::substrate::store::rows::Needs { post_likes: vec![(post(1), user(1))], ..Default::default() };
+    let found = again.snapshot().await.expect("a snapshot").rows_load(&needs).await.expect("loads");
+
+    assert_eq!(found.post_likes[&(post(1), user(1))].position, far);
+}

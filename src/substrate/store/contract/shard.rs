@@ -1,0 +1,196 @@
+//! The shard as a whole: who it is, its schema, its snapshots, what it remembers for a while, and what it says when it cannot.
+
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use crate::substrate::store::rows::{DeadLetterRow, Needs, Rows, SessionRow};
+use crate::substrate::store::{Store, StoreError, StoreErrorKind, StoreOptions};
+use crate::vocabulary::command::{Command, Entry, KeyUse, Resource, WriteKind};
+use crate::vocabulary::event::KeptWrite;
+use crate::vocabulary::ids::{Position, SessionId, WriteId};
+use crate::vocabulary::owner::Lane;
+use crate::vocabulary::rejection::Rejection;
+
+use super::rows::{like, post, session_row, user};
+use super::{TestShard, on_both};
+
+on_both!(
+    migrating_again_does_nothing,
+    a_newer_schema_is_refused_and_left_alone,
+    a_shard_joins_one_journal_for_good,
+    a_snapshot_does_not_see_later_commits,
+    a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over,
+    a_key_that_comes_again_finds_the_newest_write,
+    dead_letters_are_kept_whole_and_found_by_their_author,
+    old_sessions_are_forgotten,
+    a_caller_who_waits_too_long_in_line_is_told_that_the_shard_is_unavailable,
+    a_closed_shard_is_unavailable,
+);
+
+async fn migrating_again_does_nothing(shard: TestShard) {
+    let again = shard.store.migrate().await.expect("migrates");
+
+    assert!(again.steps.is_empty());
+    assert_eq!(shard.store.snapshot().await.expect("a snapshot").lanes().await.expect("lanes").len(), 40);
+}
+
+/// Catches a binary that writes into tables it does not know.
+async fn a_newer_schema_is_refused_and_left_alone(shard: TestShard) {
+    let plant = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m999999_future', 1)";
+    shard.raw_writer().execute_unprepared(plant).await.expect("plants the fault");
+
+    let refused = shard.store.migrate().await.expect_err("it is newer");
+
+    assert_eq!(refused.kind(), StoreErrorKind::NewerSchema);
+    assert!(refused.to_string().contains("m999999_future") && refused.to_string().contains("m000004_accounts"), "{refused}");
+}
+
+async fn a_shard_joins_one_journal_for_good(shard: TestShard) {
+    let (journal, foreign) = (Uuid::from_u128(7), Uuid::from_u128(8));
+    assert_eq!(shard.store.identity().await.expect("an identity").journal, None);
+
+    shard.store.join(journal, "s1").await.expect("joins");
+    shard.store.join(journal, "s1").await.expect("the same again");
+    let other_journal = shard.store.join(foreign, "s1").await.expect_err("another journal");
+    let other_name = shard.store.join(journal, "s2").await.expect_err("another name");
+
+    assert!(matches!(other_journal, StoreError::JoinedAlready { .. }), "{other_journal}");
+    assert!(matches!(other_name, StoreError::JoinedAlready { .. }), "{other_name}");
+    let identity = shard.store.identity().await.expect("an identity");
+    assert_eq!((identity.journal, identity.shard_name.as_deref()), (Some(journal), Some("s1")));
+}
+
+/// Catches READ COMMITTED, and reading on two connections: the counters would not fit the rows.
+async fn a_snapshot_does_not_see_later_commits(shard: TestShard) {
+    let key = (post(1), user(1));
+    let needs = Needs { post_likes: vec![key], ..Needs::default() };
+    let mut before = shard.store.snapshot().await.expect("a snapshot");
+    before.lanes().await.expect("the first question");
+
+    shard.save(&Rows { post_likes: [(key, like(true, 1))].into(), ..Rows::default() }).await;
+
+    assert!(before.rows_load(&needs).await.expect("loads").post_likes.is_empty());
+    assert_eq!(shard.load(&needs).await.post_likes.len(), 1);
+}
+
+fn kept(write: u64, key: Option<&str>, accepted_at: u64) -> KeptWrite {
+    KeptWrite {
+        write: WriteId::from_raw(write),
+        kind: WriteKind::LikeSet,
+        resource: Resource::Post(post(1)),
+        key: key.map(|key| KeyUse { key: key.to_owned(), digest: [7; 16] }),
+        rejection: Some(Rejection::Gone),
+        accepted_at,
+    }
+}
+
+async fn a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over(shard: TestShard) {
+    let (old, young, keyless) = (kept(1, Some("a"), 1_000), kept(2, Some("b"), 2_000), kept(3, None, 3_000));
+    let all = [&old, &young, &keyless].map(|write| (user(1), write.clone()));
+    shard.save(&Rows { kept_writes: all.to_vec(), ..Rows::default() }).await;
+    shard.save(&Rows { kept_writes: all.to_vec(), ..Rows::default() }).await;
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+
+    assert_eq!(snapshot.kept_key(user(1), "a").await.expect("asks"), Some(old));
+    assert_eq!(snapshot.kept_key(user(2), "a").await.expect("asks"), None, "keys are one's own");
+    assert_eq!(snapshot.kept_write(user(1), WriteId::from_raw(3)).await.expect("asks"), Some(keyless));
+    assert_eq!(snapshot.kept_write(user(2), WriteId::from_raw(3)).await.expect("asks"), None, "writes are one's own");
+    drop(snapshot);
+
+    let at_the_end_of_the_first = 1_000 + KeptWrite::KEPT_MS;
+    assert_eq!(shard.store.kept_writes_purge(at_the_end_of_the_first).await.expect("purges"), 0);
+    assert_eq!(shard.store.kept_writes_purge(at_the_end_of_the_first + 1).await.expect("purges"), 1);
+
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    assert_eq!(snapshot.kept_key(user(1), "a").await.expect("asks"), None);
+    assert_eq!(snapshot.kept_key(user(1), "b").await.expect("asks"), Some(young));
+}
+
+async fn a_key_that_comes_again_finds_the_newest_write(shard: TestShard) {
+    let later = KeptWrite { rejection: None, ..kept(2, Some("a"), 90_000_000) };
+    shard.save(&Rows { kept_writes: vec![(user(1), kept(1, Some("a"), 1_000))], ..Rows::default() }).await;
+    shard.save(&Rows { kept_writes: vec![(user(1), later.clone())], ..Rows::default() }).await;
+
+    let found = shard.store.snapshot().await.expect("a snapshot").kept_key(user(1), "a").await.expect("asks");
+
+    assert_eq!(found, Some(later));
+}
+
+async fn dead_letters_are_kept_whole_and_found_by_their_author(shard: TestShard) {
+    let entry = Entry {
+        position: Position(5),
+        write: WriteId::from_raw(50),
+        author: user(1),
+        accepted_at: 3,
+        key: None,
+        command: Command::SetPostLike { post: post(1), liked: true },
+    };
+    let readable = DeadLetterRow {
+        write: entry.write,
+        lane: Lane(4),
+        position: entry.position,
+        entry: entry.encode().expect("encodes"),
+        error: "no such table: caused by 'x'".to_owned(),
+        died_at: 9,
+    };
+    let garbage = DeadLetterRow { write: WriteId::from_raw(60), position: Position(6), entry: vec![255; 9], ..readable.clone() };
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.dead_letter_insert(&readable).await.expect("inserts");
+    tx.dead_letter_insert(&garbage).await.expect("inserts");
+    tx.dead_letter_insert(&garbage).await.expect("inserts again");
+    tx.commit().await.expect("commits");
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+
+    assert_eq!(snapshot.dead_letters_page(None, 9).await.expect("a page"), [garbage.clone(), readable.clone()]);
+    assert_eq!(snapshot.dead_letters_page(None, 1).await.expect("a page"), [garbage.clone()]);
+    assert_eq!(snapshot.dead_letters_page(Some(garbage.write), 1).await.expect("a page"), [readable.clone()]);
+    assert_eq!(snapshot.dead_letter(readable.write).await.expect("asks"), Some(readable.clone()));
+    assert_eq!(snapshot.dead_letters_of(user(1), 9).await.expect("asks"), [readable.clone()]);
+    assert_eq!(snapshot.dead_letters_of(user(2), 9).await.expect("asks"), []);
+    drop(snapshot);
+
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.dead_letter_delete(readable.write).await.expect("deletes");
+    tx.commit().await.expect("commits");
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    assert_eq!(snapshot.dead_letter(readable.write).await.expect("asks"), None);
+    assert_eq!(snapshot.dead_letter(garbage.write).await.expect("asks"), Some(garbage));
+}
+
+async fn old_sessions_are_forgotten(shard: TestShard) {
+    let mut rows = Rows::default();
+    for (raw, last_used_at, ended_at) in [(1, 500, Some(99)), (2, 500, Some(100)), (3, 99, None), (4, 100, None), (5, 50, Some(60))] {
+        rows.sessions.insert(SessionId::from_raw(raw), SessionRow { last_used_at, ended_at, ..session_row(raw, 1, 1) });
+    }
+    shard.save(&rows).await;
+
+    assert_eq!(shard.store.sessions_purge(100).await.expect("purges"), 3);
+
+    let needs = Needs { sessions: rows.sessions.keys().copied().collect(), ..Needs::default() };
+    let mut left: Vec<u64> = shard.load(&needs).await.sessions.keys().map(|session| session.raw()).collect();
+    left.sort_unstable();
+    assert_eq!(left, [2, 4]);
+}
+
+async fn a_caller_who_waits_too_long_in_line_is_told_that_the_shard_is_unavailable(shard: TestShard) {
+    let options = StoreOptions { writers: 1, pool_wait: Duration::from_millis(50), ..StoreOptions::default() };
+    let store = Store::open(&shard.backend, options).await.expect("opens");
+    let first = store.begin().await.expect("begins");
+
+    let refused = store.begin().await.err().expect("the writer is busy");
+    first.commit().await.expect("commits");
+
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
+    store.begin().await.expect("the line moves on");
+}
+
+async fn a_closed_shard_is_unavailable(shard: TestShard) {
+    shard.store.close().await.expect("closes");
+
+    let write = shard.store.begin().await.err().expect("closed");
+    let read = shard.store.snapshot().await.err().expect("closed");
+
+    assert_eq!((write.kind(), read.kind()), (StoreErrorKind::Unavailable, StoreErrorKind::Unavailable));
+}

@@ -1,0 +1,117 @@
+//! What can go wrong with a database, and what a caller does about it: [`StoreErrorKind`].
+
+use sea_orm::error::ConnAcquireErr;
+use sea_orm::sqlx::Error as SqlxError;
+use sea_orm::{DbErr, RuntimeErr};
+
+/// What a caller does about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// The shard is down: busy, locked, full, read-only, gone. Nothing is wrong with what was asked; ask again later.
+    Unavailable,
+    /// Somebody else moved the lane or cursor. Nothing of the transaction was kept: read where it is now.
+    Fenced,
+    /// The data is of a newer release: this binary must not touch it.
+    NewerSchema,
+    /// What never should happen: a broken constraint, a row that cannot be read, a damaged file. The shard stops.
+    Invariant,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database could not do it")]
+    Database(#[source] DbErr),
+    #[error("could not prepare the file {path}")]
+    File {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("a lane or a cursor is not where it was known to be")]
+    Fenced,
+    #[error("a lane or a cursor would not move forward")]
+    NotForward,
+    #[error("the data has the migration {found}, which is newer than this program: it knows up to {known}")]
+    NewerSchema { found: String, known: String },
+    #[error("this shard has joined the journal {journal} as {shard_name}")]
+    JoinedAlready { journal: String, shard_name: String },
+    #[error("SQLite {found} is too old: {needed} is the first without the known loss of data in WAL mode")]
+    SqliteTooOld { found: String, needed: &'static str },
+    #[error("the database refused the setting {setting}: it is {found}")]
+    SettingRefused { setting: &'static str, found: String },
+    #[error("a row of {table} cannot be read: {what}")]
+    Unreadable { table: &'static str, what: String },
+    #[error("a kept write could not be turned into bytes or back")]
+    KeptWrite(#[source] postcard::Error),
+}
+
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl StoreError {
+    pub fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Database(error) => database_kind(error),
+            Self::File { .. } => StoreErrorKind::Unavailable,
+            Self::Fenced => StoreErrorKind::Fenced,
+            Self::NewerSchema { .. } => StoreErrorKind::NewerSchema,
+            Self::NotForward
+            | Self::JoinedAlready { .. }
+            | Self::SqliteTooOld { .. }
+            | Self::SettingRefused { .. }
+            | Self::Unreadable { .. }
+            | Self::KeptWrite(_) => StoreErrorKind::Invariant,
+        }
+    }
+}
+
+fn database_kind(error: &DbErr) -> StoreErrorKind {
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout | ConnAcquireErr::ConnectionClosed) => StoreErrorKind::Unavailable,
+        DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => match runtime {
+            RuntimeErr::SqlxError(source) => sqlx_kind(source),
+            RuntimeErr::Internal(_) => StoreErrorKind::Invariant,
+        },
+        _ => StoreErrorKind::Invariant,
+    }
+}
+
+fn sqlx_kind(error: &SqlxError) -> StoreErrorKind {
+    match error {
+        // Protocol: the connection carries something that is not an answer. It is dropped; a new one may do better.
+        SqlxError::Io(_)
+        | SqlxError::Tls(_)
+        | SqlxError::Protocol(_)
+        | SqlxError::PoolTimedOut
+        | SqlxError::PoolClosed
+        | SqlxError::WorkerCrashed
+        | SqlxError::BeginFailed => StoreErrorKind::Unavailable,
+        SqlxError::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            let passing = match code.parse::<u32>() {
+                Ok(number) if code.len() < SQLSTATE_CHARACTERS => sqlite_is_passing(number),
+                _ => postgres_is_passing(&code),
+            };
+            if passing { StoreErrorKind::Unavailable } else { StoreErrorKind::Invariant }
+        }
+        _ => StoreErrorKind::Invariant,
+    }
+}
+
+/// A code of PostgreSQL has five characters; one of SQLite has at most four digits (<https://www.sqlite.org/rescode.html>).
+const SQLSTATE_CHARACTERS: usize = 5;
+
+/// PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL: the low byte of an extended code.
+fn sqlite_is_passing(code: u32) -> bool {
+    matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15)
+}
+
+/// By class (<https://www.postgresql.org/docs/18/errcodes-appendix.html>): 08 connection, 28 not let in, 3D no such database,
+/// 40 rolled back for another, 53 out of disk, memory or connections, 55 lock or object in use, 57 an operator, 58 the
+/// system's I/O; and 25006, a server that only reads.
+fn postgres_is_passing(code: &str) -> bool {
+    code == "25006" || ["08", "28", "3D", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+}

@@ -1,0 +1,121 @@
+//! Lanes and cursors: how far a shard is, moved only by who knows where they stand.
+
+use sea_orm::sea_query::{Asterisk, CaseStatement, Expr, ExprTrait, Query, UpdateStatement};
+use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sosik_entities::{lanes, relay_cursors};
+
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::Lane;
+
+use super::bulk::Link;
+use super::error::StoreError;
+use super::rows::{LaneRow, SourceLane};
+use super::values::{lane, number, position, source_lane, stored};
+
+/// One step of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneMove {
+    pub lane: Lane,
+    /// Where it must stand now.
+    pub known: Position,
+    pub next: Position,
+}
+
+/// All lanes in one statement. It must change as many rows as there are moves.
+pub(super) async fn advance(link: &Link, moves: &[LaneMove]) -> Result<(), StoreError> {
+    if moves.iter().any(|step| step.next <= step.known) {
+        return Err(StoreError::NotForward);
+    }
+    let Some(last) = moves.last() else { return Ok(()) };
+    lock(link, &moves.iter().map(|step| step.lane).collect::<Vec<_>>()).await?;
+    // Repeating the last one changes nothing, and keeps the number of different statements small.
+    let padded = || moves.iter().chain(std::iter::repeat_n(last, moves.len().next_power_of_two() - moves.len()));
+    let mut next = CaseStatement::new();
+    for step in padded() {
+        next = next.case(Expr::col(lanes::Column::Lane).eq(i64::from(step.lane.0)), Expr::val(number(step.next.0)));
+    }
+    let known = padded().map(|step| (i64::from(step.lane.0), stored(step.known.0)));
+    let listed = Query::select().column(Asterisk).from_values(known, "known").take();
+    let update = Query::update()
+        .table(lanes::Entity)
+        .value(lanes::Column::Applied, next)
+        .and_where(Expr::tuple([Expr::col(lanes::Column::Lane), Expr::col(lanes::Column::Applied)]).in_subquery(listed))
+        .take();
+    expect_changed(link, &update, moves.len() as u64).await
+}
+
+/// Takes the rows of these lanes in ascending order, so that two who need several never wait for each other in a circle.
+pub(super) async fn lock(link: &Link, wanted: &[Lane]) -> Result<(), StoreError> {
+    // On SQLite the transaction is the only writer already.
+    if link.backend == sea_orm::DbBackend::Sqlite || wanted.is_empty() {
+        return Ok(());
+    }
+    let query = lanes::Entity::find()
+        .select_only()
+        .column(lanes::Column::Lane)
+        .filter(lanes::Column::Lane.is_in(wanted.iter().map(|lane| i64::from(lane.0))))
+        .order_by(lanes::Column::Lane, Order::Asc)
+        .lock_exclusive()
+        .into_query();
+    link.rows(&query).await.map(|_| ())
+}
+
+pub(super) async fn read(link: &Link) -> Result<Vec<LaneRow>, StoreError> {
+    let query = Query::select()
+        .columns([lanes::Column::Lane, lanes::Column::Applied, lanes::Column::Relayed])
+        .from(lanes::Entity)
+        .order_by(lanes::Column::Lane, Order::Asc)
+        .take();
+    let rows = link.rows(&query).await?;
+    rows.iter().map(|row| Ok(LaneRow { lane: lane(row, 0)?, applied: position(row, 1)?, relayed: position(row, 2)? })).collect()
+}
+
+pub(super) async fn read_cursors(link: &Link) -> Result<Vec<(SourceLane, Position)>, StoreError> {
+    let columns = [relay_cursors::Column::SourceShard, relay_cursors::Column::SourceLane, relay_cursors::Column::Position];
+    let rows = link.rows(&Query::select().columns(columns).from(relay_cursors::Entity).take()).await?;
+    rows.iter().map(|row| Ok((source_lane(row, 0)?, position(row, 2)?))).collect()
+}
+
+pub(super) async fn cursor_advance(link: &Link, source: SourceLane, known: Position, next: Position) -> Result<(), StoreError> {
+    if next <= known {
+        return Err(StoreError::NotForward);
+    }
+    if known == Position::START && cursor_begin(link, source, next).await? {
+        return Ok(());
+    }
+    let update = Query::update()
+        .table(relay_cursors::Entity)
+        .value(relay_cursors::Column::Position, number(next.0))
+        .and_where(Expr::col(relay_cursors::Column::SourceShard).eq(i64::from(source.shard.0)))
+        .and_where(Expr::col(relay_cursors::Column::SourceLane).eq(i64::from(source.lane.0)))
+        .and_where(Expr::col(relay_cursors::Column::Position).eq(number(known.0)))
+        .take();
+    expect_changed(link, &update, 1).await
+}
+
+/// Whether there was no cursor yet.
+async fn cursor_begin(link: &Link, source: SourceLane, next: Position) -> Result<bool, StoreError> {
+    let key = [relay_cursors::Column::SourceShard, relay_cursors::Column::SourceLane];
+    let insert = Query::insert()
+        .into_table(relay_cursors::Entity)
+        .columns([key[0], key[1], relay_cursors::Column::Position])
+        .values_panic([i64::from(source.shard.0).into(), i64::from(source.lane.0).into(), Expr::val(number(next.0))])
+        .on_conflict(sea_orm::sea_query::OnConflict::columns(key).do_nothing().to_owned())
+        .take();
+    Ok(link.execute(&insert).await? == 1)
+}
+
+pub(super) async fn relayed(link: &Link, lane: Lane, through: Position) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(lanes::Entity)
+        .value(lanes::Column::Relayed, number(through.0))
+        .and_where(Expr::col(lanes::Column::Lane).eq(i64::from(lane.0)))
+        .and_where(Expr::col(lanes::Column::Relayed).lt(number(through.0)))
+        .take();
+    link.execute(&update).await?;
+    super::events::trim(link, lane, through).await
+}
+
+async fn expect_changed(link: &Link, update: &UpdateStatement, rows: u64) -> Result<(), StoreError> {
+    if link.execute(update).await? == rows { Ok(()) } else { Err(StoreError::Fenced) }
+}

@@ -1,0 +1,228 @@
+//! The door of one shard's database: opening it, its schema, who it is, and the two kinds of transactions.
+
+use std::sync::Arc;
+
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+#[cfg(feature = "faults")]
+use sea_orm::{DbErr, error::ConnAcquireErr};
+use sosik_entities::{accounts, lanes, sessions, shard};
+use sosik_migration::{Migrator, MigratorTrait};
+use uuid::Uuid;
+
+use crate::vocabulary::Millis;
+use crate::vocabulary::ids::UserId;
+use crate::vocabulary::owner::LANES;
+
+use super::accounts::role_code;
+use super::bulk::{Link, Shapes};
+use super::connect::{self, Backend, StoreOptions};
+use super::error::StoreError;
+use super::kept_writes;
+use super::rows::Role;
+use super::snapshot::Snapshot;
+use super::values::{get, number, small};
+use super::write_tx::WriteTx;
+
+/// One shard's database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    backend: DbBackend,
+    shapes: Arc<Shapes>,
+}
+
+/// What [`Store::migrate`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// The names of the migrations that were run now, in their order.
+    pub steps: Vec<String>,
+}
+
+/// Who a shard says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardIdentity {
+    /// The journal that it joined.
+    pub journal: Option<Uuid>,
+    /// Its name at that time.
+    pub shard_name: Option<String>,
+    /// How many lanes it was made with.
+    pub lanes: u16,
+}
+
+/// The one row of the table `shard`.
+const SHARD_ROW: i64 = 1;
+/// Rows that one purge takes away, so that it does not hold the writer for long; the caller comes again while it gets this many.
+pub const PURGE_ROWS_MAX: u64 = 1000;
+
+impl Store {
+    /// Connects, and refuses a database that could lose what it committed. It does not look at the schema.
+    pub async fn open(backend: &Backend, options: StoreOptions) -> Result<Self, StoreError> {
+        let pools = connect::open(backend, &options).await?;
+        let backend = pools.writer.get_database_backend();
+        Ok(Self { writer: pools.writer, reader: pools.reader, backend, shapes: Arc::default() })
+    }
+
+    /// Brings the schema up to this binary's, and makes the rows of the lanes. A newer schema is refused and left alone.
+    pub async fn migrate(&self) -> Result<Migrated, StoreError> {
+        let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+        let present: Vec<String> = Migrator::get_migration_models(&self.writer).await?.into_iter().map(|model| model.version).collect();
+        if let Some(found) = present.iter().filter(|version| !known.contains(version)).max() {
+            let known = known.last().cloned().unwrap_or_default();
+            return Err(StoreError::NewerSchema { found: found.clone(), known });
+        }
+        Migrator::up(&self.writer, None).await?;
+        self.make_first_rows().await?;
+        Ok(Migrated { steps: known.into_iter().filter(|name| !present.contains(name)).collect() })
+    }
+
+    async fn make_first_rows(&self) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let mut lane_rows = Query::insert();
+        lane_rows.into_table(lanes::Entity).columns([lanes::Column::Lane, lanes::Column::Applied, lanes::Column::Relayed]);
+        for lane in 0..LANES {
+            lane_rows.values_panic([i64::from(lane).into(), 0_i64.into(), 0_i64.into()]);
+        }
+        lane_rows.on_conflict(OnConflict::column(lanes::Column::Lane).do_nothing().to_owned());
+        tx.link.execute(&lane_rows).await?;
+        let shard_row = Query::insert()
+            .into_table(shard::Entity)
+            .columns([shard::Column::Id])
+            .values_panic([SHARD_ROW.into()])
+            .on_conflict(OnConflict::column(shard::Column::Id).do_nothing().to_owned())
+            .take();
+        tx.link.execute(&shard_row).await?;
+        tx.commit().await
+    }
+
+    pub async fn identity(&self) -> Result<ShardIdentity, StoreError> {
+        let snapshot = self.snapshot().await?;
+        identity(&snapshot.link).await
+    }
+
+    /// Writes into the shard which journal it belongs to. Only the first time: later it must be the same again.
+    pub async fn join(&self, journal: Uuid, shard_name: &str) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let update = Query::update()
+            .table(shard::Entity)
+            .value(shard::Column::Journal, journal.to_string())
+            .value(shard::Column::ShardName, shard_name)
+            .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
+            .and_where(Expr::col(shard::Column::Journal).is_null())
+            .take();
+        if tx.link.execute(&update).await? == 1 {
+            return tx.commit().await;
+        }
+        let found = identity(&tx.link).await?;
+        if found.journal == Some(journal) && found.shard_name.as_deref() == Some(shard_name) {
+            return Ok(());
+        }
+        Err(StoreError::JoinedAlready {
+            journal: found.journal.map(|journal| journal.to_string()).unwrap_or_default(),
+            shard_name: found.shard_name.unwrap_or_default(),
+        })
+    }
+
+    /// A transaction that writes. On SQLite there is one at a time, and this waits in line for it.
+    pub async fn begin(&self) -> Result<WriteTx, StoreError> {
+        fail::fail_point!("store::begin", |_| Err(StoreError::Database(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))));
+        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        let transaction = self.writer.begin_with_options(immediate).await?;
+        Ok(WriteTx { link: self.link(transaction) })
+    }
+
+    /// A consistent state to read from.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let transaction = match self.backend {
+            // A read transaction of SQLite is a snapshot already.
+            DbBackend::Sqlite => self.reader.begin().await?,
+            _ => self.reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?,
+        };
+        Ok(Snapshot { link: self.link(transaction) })
+    }
+
+    /// Gives an account a role; `false` if there is no such account.
+    pub async fn account_set_role(&self, user: UserId, role: Role) -> Result<bool, StoreError> {
+        let tx = self.begin().await?;
+        let update = Query::update()
+            .table(accounts::Entity)
+            .value(accounts::Column::Role, role_code(role))
+            .and_where(Expr::col(accounts::Column::User).eq(number(user.raw())))
+            .take();
+        let changed = tx.link.execute(&update).await? == 1;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Forgets kept writes whose time was over before `before`, at most [`PURGE_ROWS_MAX`]; answers how many.
+    pub async fn kept_writes_purge(&self, before: Millis) -> Result<u64, StoreError> {
+        let tx = self.begin().await?;
+        let purged = kept_writes::purge(&tx.link, before, PURGE_ROWS_MAX).await?;
+        tx.commit().await?;
+        Ok(purged)
+    }
+
+    /// Forgets sessions that ended, or were used last, before `before`, at most [`PURGE_ROWS_MAX`] of each; answers how many.
+    pub async fn sessions_purge(&self, before: Millis) -> Result<u64, StoreError> {
+        let tx = self.begin().await?;
+        let mut purged = 0;
+        for column in [sessions::Column::EndedAt, sessions::Column::LastUsedAt] {
+            let over = Query::select()
+                .column(sessions::Column::Session)
+                .from(sessions::Entity)
+                .and_where(Expr::col(column).lt(number(before)))
+                .limit(PURGE_ROWS_MAX)
+                .take();
+            let delete =
+                Query::delete().from_table(sessions::Entity).and_where(Expr::col(sessions::Column::Session).in_subquery(over)).take();
+            purged += tx.link.execute(&delete).await?;
+        }
+        tx.commit().await?;
+        Ok(purged)
+    }
+
+    /// Moves SQLite's log into the file and empties it; PostgreSQL sees to that itself.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        if self.backend == DbBackend::Sqlite {
+            self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all connections, after the transactions that are running.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.reader.close_by_ref().await?;
+        Ok(self.writer.close_by_ref().await?)
+    }
+
+    #[cfg(test)]
+    pub(super) fn raw_writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
+    fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {
+        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes) }
+    }
+}
+
+async fn identity(link: &Link) -> Result<ShardIdentity, StoreError> {
+    let query = Query::select()
+        .columns([shard::Column::Journal, shard::Column::ShardName])
+        .from(shard::Entity)
+        .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
+        .take();
+    let rows = link.rows(&query).await?;
+    let Some(row) = rows.first() else {
+        return Err(StoreError::Unreadable { table: "shard", what: "its row is missing".to_owned() });
+    };
+    let journal = get::<Option<String>>(row, 0)?;
+    let journal = journal.map(|text| Uuid::parse_str(&text)).transpose();
+    let journal = journal.map_err(|error| StoreError::Unreadable { table: "shard", what: error.to_string() })?;
+    let count = Query::select().expr(Expr::col(lanes::Column::Lane).count()).from(lanes::Entity).take();
+    let counted = link.rows(&count).await?;
+    let lanes = counted.first().map_or(Ok(0), |row| small(row, 0))?;
+    Ok(ShardIdentity { journal, shard_name: get(row, 1)?, lanes })
+}

@@ -1,0 +1,88 @@
+//! One transaction that writes: all of it is kept, or nothing.
+
+use crate::vocabulary::ids::{Position, WriteId};
+use crate::vocabulary::owner::Lane;
+
+use super::accounts::{Accounts, Names, Sessions};
+use super::bulk::Link;
+use super::comments::{CommentCounts, CommentLikes, Comments};
+use super::error::StoreError;
+use super::lanes::{self, LaneMove};
+use super::posts::{PostCounts, PostLikes, Posts, Subscriptions};
+use super::relations::{AuthorPosts, Mutes, Relations, UserCounts};
+use super::rows::{DeadLetterRow, EventsRow, Needs, Rows, SourceLane};
+use super::{dead_letters, events, kept_writes, load};
+
+/// A transaction that writes. Dropped without [`WriteTx::commit`], nothing of it is kept.
+pub struct WriteTx {
+    pub(super) link: Link,
+}
+
+impl WriteTx {
+    /// Moves lanes on, each from where it is known to stand; [`StoreError::Fenced`] if one stands elsewhere, and then the
+    /// transaction is only good for being dropped. The first thing that a batch does.
+    pub async fn lanes_advance(&mut self, moves: &[LaneMove]) -> Result<(), StoreError> {
+        lanes::advance(&self.link, moves).await
+    }
+
+    /// Holds these lanes until the transaction ends, without moving them.
+    pub async fn lanes_lock(&mut self, lanes: &[Lane]) -> Result<(), StoreError> {
+        lanes::lock(&self.link, lanes).await
+    }
+
+    /// The relays of this lane have reached their owners up to `through`: its events up to there are no longer needed.
+    pub async fn lane_relayed(&mut self, lane: Lane, through: Position) -> Result<(), StoreError> {
+        lanes::relayed(&self.link, lane, through).await
+    }
+
+    /// Moves on how far `source` has told this shard; [`StoreError::Fenced`] if it has not told as far as `known`, or further.
+    pub async fn relay_cursor_advance(&mut self, source: SourceLane, known: Position, next: Position) -> Result<(), StoreError> {
+        lanes::cursor_advance(&self.link, source, known, next).await
+    }
+
+    /// The rows that exist of those that are needed, as this transaction sees them.
+    pub async fn rows_load(&mut self, needs: &Needs) -> Result<Rows, StoreError> {
+        load::load(&self.link, needs).await
+    }
+
+    /// Inserts rows or replaces them where the stored position is lower, and adds to counters.
+    pub async fn rows_save(&mut self, rows: &Rows) -> Result<(), StoreError> {
+        let link = &self.link;
+        link.save::<Posts>(rows.posts.iter().collect()).await?;
+        link.save::<PostLikes>(rows.post_likes.iter().collect()).await?;
+        link.save::<Subscriptions>(rows.subscriptions.iter().collect()).await?;
+        link.save::<Comments>(rows.comments.iter().collect()).await?;
+        link.save::<CommentLikes>(rows.comment_likes.iter().collect()).await?;
+        link.save::<Relations>(rows.relations.iter().collect()).await?;
+        link.save::<Mutes>(rows.mutes.iter().collect()).await?;
+        link.save::<AuthorPosts>(rows.author_posts.iter().collect()).await?;
+        link.save::<Accounts>(rows.accounts.iter().collect()).await?;
+        link.save::<Sessions>(rows.sessions.iter().collect()).await?;
+        link.save::<Names>(rows.names.iter().collect()).await?;
+        link.save::<PostCounts>(rows.counters.posts.iter().collect()).await?;
+        link.save::<CommentCounts>(rows.counters.comments.iter().collect()).await?;
+        link.save::<UserCounts>(rows.counters.users.iter().collect()).await?;
+        kept_writes::save(link, &rows.kept_writes).await
+    }
+
+    /// What the batch did, at most one row a lane and position.
+    pub async fn events_insert(&mut self, rows: &[EventsRow]) -> Result<(), StoreError> {
+        events::insert(&self.link, rows).await
+    }
+
+    pub async fn dead_letter_insert(&mut self, row: &DeadLetterRow) -> Result<(), StoreError> {
+        dead_letters::insert(&self.link, row).await
+    }
+
+    pub async fn dead_letter_delete(&mut self, write: WriteId) -> Result<(), StoreError> {
+        dead_letters::delete(&self.link, write).await
+    }
+
+    /// After `Ok` it is durable. After an error it may be or not: the lanes say.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        fail::fail_point!("store::commit");
+        self.link.transaction.commit().await?;
+        fail::fail_point!("store::committed");
+        Ok(())
+    }
+}

