@@ -37,10 +37,10 @@ pub(crate) const OVERLAY_TWICE: &str = "pending::overlay_applied";
 
 /// ledger worker: before a batch opens its transaction (`sleep(ms)` stalls the apply, `panic` kills the worker).
 pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
-/// store: inside the transaction, before the commit. A place to die.
-pub(crate) const BEFORE_COMMIT: &str = "store::commit";
-/// store: after the commit, before anybody is told. A place to die.
-pub(crate) const AFTER_COMMIT: &str = "store::committed";
+/// ledger worker: inside the transaction, before the commit. A place to die.
+pub(crate) const BEFORE_COMMIT: &str = "worker::before_commit";
+/// ledger worker: after the commit, before anybody is told. A place to die.
+pub(crate) const AFTER_COMMIT: &str = "worker::after_commit";
 /// store: with `return`, rows are saved without "only if the stored position is lower", and a batch is applied newest first. Breaks G5.
 pub(crate) const REVERSE_ORDER: &str = "apply::reverse_order";
 /// ledger apply: with `return`, every like adds 1 to the counter, whether the row changed or not. Breaks G6.
@@ -49,8 +49,8 @@ pub(crate) const COUNT_TWICE: &str = "apply::count_unchanged";
 pub(crate) const COUNTER_APART: &str = "apply::counter_apart";
 /// store: between the rows and the counters of a batch. A place to die.
 pub(crate) const BETWEEN_ROWS_AND_COUNTERS: &str = "apply::between_rows_and_counters";
-/// store: between the rows and the events row of a batch. A place to die.
-pub(crate) const BETWEEN_ROWS_AND_EVENTS: &str = "apply::between_rows_and_events";
+/// ledger worker: between the rows and the events row of a batch. A place to die.
+pub(crate) const BETWEEN_ROWS_AND_EVENTS: &str = "worker::between_rows_and_events";
 /// ledger: with `return`, the application of an entry finds a broken invariant. The shard must stop, the process must say so.
 pub(crate) const INVARIANT_BROKEN: &str = "apply::invariant_broken";
 /// ledger relay: with `return`, the destination's cursor is not compared, so that relayed rows are written again with their counts.
@@ -62,10 +62,10 @@ pub(crate) const RELAY_STALLED: &str = "relay::stalled";
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 /// store: with `return(MS)`, each commit takes that much longer.
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
-/// ledger cache: with `sleep(ms)`, between the load of a row and its insertion into the cache.
-pub(crate) const BETWEEN_LOAD_AND_INSERT: &str = "cache::between_load_and_insert";
-/// ledger cache: with `return`, an insertion replaces a newer version. Breaks G4.
-pub(crate) const CACHE_GOES_BACK: &str = "cache::goes_back";
+/// ledger cards: with `sleep(ms)`, between the load of a row and its insertion into the cache.
+pub(crate) const BETWEEN_LOAD_AND_INSERT: &str = "cards::between_load_and_insert";
+/// ledger cards: with `return`, an insertion replaces a newer version. Breaks G4.
+pub(crate) const CACHE_GOES_BACK: &str = "cards::plain_put";
 
 /// auth: with `return`, ended sessions are not looked at when a token is checked. Breaks G15.
 pub(crate) const SKIP_REVOCATION: &str = "sessions::skip_revocation";

@@ -285,7 +285,8 @@ impl Drop for Server {
             let tail: Vec<&str> = logs.lines().rev().take(40).collect();
             eprintln!("the end of the server's log:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         } else if !self.settings.panics_expected {
-            let panic = logs.lines().find(|line| line.contains("panicked at"));
+            // The second is how the server's own log tells of one.
+            let panic = logs.lines().find(|line| line.contains("panicked at") || line.contains("panic: "));
             assert!(panic.is_none(), "the server panicked: {panic:?}\n{logs}");
         }
     }
