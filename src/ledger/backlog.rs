@@ -4,7 +4,7 @@
 //! order. What comes out: whether there is room, the position up to which all is released, and how fast it drains.
 //! Full: the reservation is refused, with the wait we expect from the measured drain rate.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -74,6 +74,30 @@ struct Window {
     /// The position of the first slot.
     first: Position,
     slots: VecDeque<Slot>,
+    /// Entries that were copied to a stopped shard's parking segments: the main ones need them no more, but they wait.
+    parked: HashMap<Position, Room>,
+}
+
+impl Window {
+    /// The room of an entry that waits, which it gives up.
+    fn take(&mut self, position: Position) -> Option<Room> {
+        if let Some(room) = self.parked.remove(&position) {
+            return Some(room);
+        }
+        let slot = position.0.checked_sub(self.first.0).and_then(|at| self.slots.get_mut(at as usize))?;
+        if slot.released {
+            return None;
+        }
+        slot.released = true;
+        Some(slot.room)
+    }
+
+    fn advance(&mut self) {
+        while self.slots.front().is_some_and(|slot| slot.released) {
+            self.slots.pop_front();
+            self.first = self.first.next();
+        }
+    }
 }
 
 /// Totals of one shard.
@@ -112,7 +136,7 @@ impl Backlog {
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             shares: (0..shards).map(|_| Share::default()).collect(),
-            window: Mutex::new(Window { first, slots: VecDeque::new() }),
+            window: Mutex::new(Window { first, slots: VecDeque::new(), parked: HashMap::new() }),
             released: AtomicU64::new(0),
             rate: Mutex::default(),
         }
@@ -167,6 +191,37 @@ impl Backlog {
         self.opened(position, room);
     }
 
+    /// As [`Backlog::reopened`], for an entry that only the parking segments hold.
+    pub fn reopened_parked(&self, position: Position, entry_bytes: usize, shard: ShardIndex) {
+        let room = self.take((entry_bytes as u64 + RECORD_OVERHEAD_BYTES) as u32, shard).keep();
+        lock(&self.window).parked.insert(position, room);
+    }
+
+    /// Entries were copied to their shard's parking segments: the main ones can be trimmed without them.
+    pub fn park(&self, positions: impl IntoIterator<Item = Position>) {
+        let mut window = lock(&self.window);
+        for position in positions {
+            let Some(slot) = position.0.checked_sub(window.first.0).and_then(|at| window.slots.get_mut(at as usize)) else { continue };
+            if !slot.released {
+                slot.released = true;
+                let room = slot.room;
+                window.parked.insert(position, room);
+            }
+        }
+        window.advance();
+    }
+
+    /// The first parked entry of a shard that still waits.
+    pub fn first_parked(&self, shard: ShardIndex) -> Option<Position> {
+        lock(&self.window).parked.iter().filter(|(_, room)| room.shard == shard).map(|(position, _)| *position).min()
+    }
+
+    /// Whether an entry still waits in the main segments.
+    pub fn is_waiting(&self, position: Position) -> bool {
+        let window = lock(&self.window);
+        position.0.checked_sub(window.first.0).and_then(|at| window.slots.get(at as usize)).is_some_and(|slot| !slot.released)
+    }
+
     /// The append failed for good.
     pub fn abandoned(&self, room: Room) {
         self.give_back(room.shard, room.bytes);
@@ -176,18 +231,11 @@ impl Backlog {
     pub fn release(&self, positions: impl IntoIterator<Item = Position>) {
         let mut window = lock(&self.window);
         for position in positions {
-            let Some(slot) = position.0.checked_sub(window.first.0).and_then(|at| window.slots.get_mut(at as usize)) else { continue };
-            if !slot.released {
-                slot.released = true;
-                let Room { bytes, shard } = slot.room;
-                self.give_back(shard, bytes);
-                self.released.fetch_add(1, Ordering::Relaxed);
-            }
+            let Some(Room { bytes, shard }) = window.take(position) else { continue };
+            self.give_back(shard, bytes);
+            self.released.fetch_add(1, Ordering::Relaxed);
         }
-        while window.slots.front().is_some_and(|slot| slot.released) {
-            window.slots.pop_front();
-            window.first = window.first.next();
-        }
+        window.advance();
     }
 
     /// All entries up to here are released.

@@ -9,14 +9,17 @@ pub mod backlog;
 pub mod blocks;
 pub mod cards;
 pub mod job;
+pub mod kept_keys;
 pub mod lanes;
 pub mod limiter;
 pub mod pending;
+pub mod recovery;
 pub mod relay_courier;
 pub mod routes;
 pub mod settlement;
 pub mod shard;
 pub mod shard_reader;
+pub mod shard_router;
 pub mod topology;
 pub mod view;
 pub mod write_supervisor;
@@ -32,6 +35,7 @@ use arc_swap::ArcSwap;
 use backlog::{Backlog, Room};
 use blocks::Blocks;
 use cards::Cards;
+use kept_keys::KeptKeys;
 use pending::Pending;
 use topology::Topology;
 use writes::Writes;
@@ -51,6 +55,7 @@ pub struct Ledger {
     pub backlog: Backlog,
     pub pending: Pending,
     pub writes: Writes,
+    pub kept_keys: KeptKeys,
     pub cards: Cards,
     pub blocks: Blocks,
     pub clock: Arc<dyn Clock>,

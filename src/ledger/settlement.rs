@@ -66,6 +66,13 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
         ledger.pending.remove(&entry);
         ledger.writes.progressed(&entry, Progress::Visible { committed_at, at: now });
     }
+    for relay in &event.relays {
+        if let Relay::KeptWrite { author, kept } = relay
+            && let Some(key) = &kept.key
+        {
+            ledger.kept_keys.stored(*author, &key.key);
+        }
+    }
     ledger.backlog.release([event.position]);
 }
 

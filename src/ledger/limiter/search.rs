@@ -12,8 +12,8 @@ const START_WINDOW_MIN: u32 = 8;
 const START_GAIN: f64 = 0.1;
 /// A step at its widest, as a share of the limit.
 const STEP_MAX: f64 = 1.0 / 3.0;
-/// A step at its smallest: between two of them lies less than 5 % of any curve.
-const STEP_MIN: f64 = 1.0 / 24.0;
+/// A step at its smallest. It is one for the limits that matter: a sharp peak can lose 5 % over two.
+const STEP_MIN: f64 = 1.0 / 64.0;
 /// What a step up must bring, as a share of the step. On a curve that flattens out, steps that bring less are left within 5 % of its height.
 const UP_GAIN: f64 = 0.045;
 /// What a step down may cost, as a share of the step.

@@ -9,7 +9,9 @@ use super::{Limiter, Sample};
 /// A database as a queueing model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Database {
-    /// Batches that it really works on at once; the others wait.
+    /// How batches beyond that wait: in a queue, first come, first served, or all sharing what there is.
+    pub(super) queues: bool,
+    /// Batches that it really works on at once.
     pub(super) parallel: f64,
     /// What each batch in flight beyond that costs all of them: 0.02 is 2 %.
     pub(super) contention: f64,
@@ -24,7 +26,16 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn fast() -> Self {
-        Self { parallel: 8.0, contention: 0.0, sharing: 0.0, fixed_seconds: 1e-3, row_seconds: 8e-6, byte_seconds: 4e-9, noise: 0.3 }
+        Self {
+            queues: false,
+            parallel: 8.0,
+            contention: 0.0,
+            sharing: 0.0,
+            fixed_seconds: 1e-3,
+            row_seconds: 8e-6,
+            byte_seconds: 4e-9,
+            noise: 0.3,
+        }
     }
 
     /// Everything takes `times` as long.
@@ -39,7 +50,7 @@ impl Database {
 
     fn seconds(&self, batch: Batch, in_flight: f64) -> f64 {
         let alone = self.fixed_seconds + self.row_seconds * f64::from(batch.rows) + self.byte_seconds * batch.bytes as f64;
-        let waiting = (in_flight / self.parallel).max(1.0);
+        let waiting = if self.queues { 1.0 } else { (in_flight / self.parallel).max(1.0) };
         let crowd = 1.0 + self.contention * (in_flight - self.parallel).max(0.0);
         alone * (waiting * crowd + self.sharing * (in_flight - 1.0))
     }
@@ -59,11 +70,13 @@ pub(super) struct Shard {
     now: u64,
     random: u64,
     running: BinaryHeap<Reverse<(u64, u64, u16)>>,
+    /// When each server of a queueing database is free again.
+    servers: BinaryHeap<Reverse<u64>>,
 }
 
 impl Shard {
     pub(super) fn new(seed: u64) -> Self {
-        Self { now: 0, random: seed | 1, running: BinaryHeap::new() }
+        Self { now: 0, random: seed | 1, running: BinaryHeap::new(), servers: BinaryHeap::new() }
     }
 
     /// From -1 to 1 (xorshift64*).
@@ -72,6 +85,14 @@ impl Shard {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+
+    /// Takes the server that is free first for `nanos`, and returns when that begins.
+    fn queue(&mut self, servers: usize, nanos: u64) -> u64 {
+        self.servers.extend((self.servers.len()..servers).map(|_| Reverse(self.now)));
+        let starts = self.servers.pop().map_or(self.now, |Reverse(free)| free.max(self.now));
+        self.servers.push(Reverse(starts + nanos));
+        starts
     }
 
     /// Commits `batches` of them, at most `lanes` at once, and returns rows a second.
@@ -84,7 +105,8 @@ impl Shard {
                 // Full house is what a batch meets for nearly all of its life.
                 let crowd = f64::from(limiter.limit().min(lanes)).max(f64::from(in_flight));
                 let nanos = (database.seconds(batch, crowd) * noise * 1e9) as u64;
-                self.running.push(Reverse((self.now + nanos, self.now, in_flight)));
+                let starts = if database.queues { self.queue(database.parallel as usize, nanos) } else { self.now };
+                self.running.push(Reverse((starts + nanos, self.now, in_flight)));
             }
             let Some(Reverse((ended, started, in_flight))) = self.running.pop() else { return 0.0 };
             self.now = ended;
@@ -97,6 +119,6 @@ impl Shard {
 
 /// Rows a second under the best fixed limit up to `max`.
 pub(super) fn best_fixed(database: Database, batch: Batch, max: u16) -> f64 {
-    let run = |limit| Shard::new(7).run(&mut Limiter::fixed(limit), database, batch, 3_000, u16::MAX);
+    let run = |limit| Shard::new(7).run(&mut Limiter::fixed(limit), database, batch, 2_000, u16::MAX);
     (1..=max).map(run).fold(0.0, f64::max)
 }

@@ -9,11 +9,11 @@ const ANY_LANES: u16 = u16::MAX;
 const WARM_UP: u32 = 8_000;
 const MEASURED: u32 = 10_000;
 
-/// What the adaptive limit writes, as a share of the best fixed one, once it has arrived.
-fn share_of_best(database: Database, batch: Batch, seed: u64) -> f64 {
+/// Rows a second that the adaptive limit writes once it has arrived.
+fn rate_found(database: Database, batch: Batch, seed: u64) -> f64 {
     let (mut limiter, mut shard) = (Limiter::adaptive(1, MAX), Shard::new(seed));
     shard.run(&mut limiter, database, batch, WARM_UP, ANY_LANES);
-    shard.run(&mut limiter, database, batch, MEASURED, ANY_LANES) / best_fixed(database, batch, MAX)
+    shard.run(&mut limiter, database, batch, MEASURED, ANY_LANES)
 }
 
 fn databases() -> Vec<(&'static str, Database)> {
@@ -22,6 +22,9 @@ fn databases() -> Vec<(&'static str, Database)> {
         ("fast", fast),
         ("slow", fast.slowed(50.0)),
         ("one writer", Database { parallel: 1.0, contention: 0.02, ..fast }),
+        ("one writer and a queue", Database { queues: true, parallel: 1.0, ..fast }),
+        ("a queue", Database { queues: true, ..fast }),
+        ("a queue, hurt by a crowd", Database { queues: true, contention: 0.04, ..fast }),
         ("two at once", Database { parallel: 2.0, ..fast }),
         ("hurt by a crowd", Database { contention: 0.05, ..fast }),
         ("wide", Database { parallel: 40.0, contention: 0.01, ..fast }),
@@ -35,7 +38,7 @@ fn databases() -> Vec<(&'static str, Database)> {
 fn the_limit_that_is_found_writes_within_5_percent_of_the_best_fixed_one() {
     for (name, database) in databases() {
         for (size, batch) in [("likes", LIKES), ("posts", POSTS)] {
-            let share = share_of_best(database, batch, 42);
+            let share = rate_found(database, batch, 42) / best_fixed(database, batch, MAX);
             assert!(share >= 0.95, "{name}, {size}: {share:.3}");
         }
     }
@@ -156,7 +159,9 @@ proptest! {
             ..Database::fast()
         };
 
-        let share = share_of_best(database, LIKES, seed);
+        // The mean of three runs: one alone is at times caught in the middle of a trial.
+        let mean = (0..3).map(|run| rate_found(database, LIKES, seed ^ (run << 20))).sum::<f64>() / 3.0;
+        let share = mean / best_fixed(database, LIKES, MAX);
 
         prop_assert!(share >= 0.95, "{:?}: {:.3}", database, share);
     }

@@ -110,7 +110,7 @@ impl View {
         let shard = self.shard_of(&Owner::Post(post));
         let mut snapshot = shard.snapshot().await?;
         let failed = |error| shard.failed(&error);
-        let page = snapshot.comments_page(post, order.into(), after, limit as u64 + 1).await.map_err(failed)?;
+        let page = snapshot.comments_page(post, order, after, limit as u64 + 1).await.map_err(failed)?;
         let mut needs = Needs::default();
         post_needs(None, post, &mut needs);
         for row in &page {

@@ -19,7 +19,7 @@ use crate::vocabulary::owner::Owner;
 use crate::vocabulary::relation::Follow;
 
 /// The most followees whose posts a feed merges.
-pub const FEED_FOLLOWEES_MAX: u64 = 5_000;
+const FEED_FOLLOWEES_MAX: u64 = 5_000;
 
 /// Which side of a follow a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

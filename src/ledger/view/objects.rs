@@ -1,6 +1,6 @@
 //! What a reader sees: objects with the reader's own pending writes laid over.
 
-use crate::substrate::store::CommentOrder;
+pub use crate::substrate::store::CommentOrder as Order;
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::SubscriptionMode;
@@ -78,22 +78,6 @@ pub struct UserViewer {
 pub struct Page<T, K> {
     pub items: Vec<T>,
     pub next: Option<K>,
-}
-
-/// Which way a list of comments runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    Ascending,
-    Descending,
-}
-
-impl From<Order> for CommentOrder {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Ascending => Self::Asc,
-            Order::Descending => Self::Desc,
-        }
-    }
 }
 
 /// How a request names a user.

@@ -1,0 +1,100 @@
+//! The state of a write, for its author.
+
+use super::submit::{internal, unavailable, with_progress};
+use super::{Intake, SubmitError, WriteState, WriteStatus};
+use crate::ledger::writes::{Known, Settled};
+use crate::substrate::journal::{Locator, ReadError};
+use crate::vocabulary::command::{Entry, WriteKind};
+use crate::vocabulary::event::KeptWrite;
+use crate::vocabulary::ids::{UserId, WriteId};
+use crate::vocabulary::owner::Owner;
+
+impl Intake {
+    /// The state of one of the author's writes; `None` if it is not his or forgotten.
+    pub async fn write_status(&self, author: UserId, write: WriteId) -> Result<Option<WriteStatus>, SubmitError> {
+        match self.ledger.writes.known(write) {
+            Some(Known::Settled(settled)) => return Ok(settled_status(author, settled)),
+            Some(Known::Waiting(locator)) => {
+                if let Some(entry) = self.entry_at(locator).await?.filter(|entry| entry.write == write) {
+                    return Ok((entry.author == author && entry.command.kind() != WriteKind::Account).then(|| waiting_status(&entry)));
+                }
+            }
+            None => {}
+        }
+        let shard = self.ledger.shard_of(&Owner::User(author));
+        let mut snapshot = shard.snapshot().await.map_err(unavailable)?;
+        if let Some(kept) = snapshot.kept_write(author, write).await.map_err(|error| unavailable(shard.failed(&error)))? {
+            return Ok(Some(kept_away(&kept)));
+        }
+        drop(snapshot);
+        self.dead_letter_status(author, write).await
+    }
+
+    /// The present state of a write that is remembered for its key.
+    pub(super) async fn kept_status(&self, author: UserId, kept: &KeptWrite) -> Result<WriteStatus, SubmitError> {
+        Ok(self.write_status(author, kept.write).await?.unwrap_or_else(|| kept_away(kept)))
+    }
+
+    async fn entry_at(&self, locator: Locator) -> Result<Option<Entry>, SubmitError> {
+        let journal = std::sync::Arc::clone(&self.ledger.journal);
+        let read = tokio::task::spawn_blocking(move || journal.read_at(locator)).await.map_err(internal)?;
+        match read {
+            Ok(record) => Entry::decode(record.position, &record.bytes).map(Some).map_err(internal),
+            // It settled between the look and the reading.
+            Err(ReadError::Trimmed(_)) => Ok(None),
+            Err(error) => Err(internal(error)),
+        }
+    }
+
+    /// A write that an operator has to look at stays accepted for its author.
+    async fn dead_letter_status(&self, author: UserId, write: WriteId) -> Result<Option<WriteStatus>, SubmitError> {
+        for shard in &self.ledger.shards {
+            let Ok(mut snapshot) = shard.snapshot().await else { continue };
+            let Some(letter) = snapshot.dead_letter(write).await.map_err(|error| unavailable(shard.failed(&error)))? else { continue };
+            let entry = Entry::decode(letter.position, &letter.entry).map_err(internal)?;
+            return Ok((entry.author == author).then(|| waiting_status(&entry)));
+        }
+        Ok(None)
+    }
+}
+
+fn waiting_status(entry: &Entry) -> WriteStatus {
+    WriteStatus {
+        write: entry.write,
+        kind: entry.command.kind(),
+        resource: entry.command.resource(entry.author),
+        state: WriteState::Accepted,
+        accepted_at: Some(entry.accepted_at),
+        committed_at: None,
+        visible_at: None,
+    }
+}
+
+fn settled_status(author: UserId, settled: Settled) -> Option<WriteStatus> {
+    if settled.author != author || settled.kind == WriteKind::Account {
+        return None;
+    }
+    let status = WriteStatus {
+        write: settled.write,
+        kind: settled.kind,
+        resource: settled.resource,
+        state: WriteState::Accepted,
+        accepted_at: Some(settled.accepted_at),
+        committed_at: None,
+        visible_at: None,
+    };
+    Some(with_progress(status, Some(settled.progress)))
+}
+
+/// A write that left the journal, as its author's shard remembers it: its times are not known any more.
+fn kept_away(kept: &KeptWrite) -> WriteStatus {
+    WriteStatus {
+        write: kept.write,
+        kind: kept.kind,
+        resource: kept.resource,
+        state: kept.rejection.map_or(WriteState::Visible, WriteState::Rejected),
+        accepted_at: Some(kept.accepted_at),
+        committed_at: None,
+        visible_at: None,
+    }
+}
