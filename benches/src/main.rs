@@ -1,0 +1,109 @@
+//! Measures the release binary and prints tables; the same figures go to `target/bench/<name>.json`.
+//!
+//! What is compared runs in one invocation on the same cores, alternately, and the ratio is the result. The load generator
+//! shares the cores, so its own CPU time is part of each table.
+//!
+//! `cargo build --release && cargo run --release -p sosik-bench -- accept`
+
+mod accept;
+mod adaptive;
+mod apply;
+mod baseline;
+mod histogram;
+mod load;
+mod memory;
+mod own_read;
+mod people;
+mod report;
+mod server;
+mod waiting;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Anything that ends a measurement is only told, so that it needs no type of its own.
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Parser)]
+#[command(about = "Measures a running sosik.")]
+struct CommandLine {
+    #[command(subcommand)]
+    measurement: Measurement,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What all measurements share.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// The binary that is measured.
+    #[arg(long, global = true, default_value = "target/release/sosik")]
+    pub(crate) server: PathBuf,
+    /// A release build with the feature `faults`: only `adaptive` needs it, for its slow shard.
+    #[arg(long, global = true)]
+    pub(crate) faults_server: Option<PathBuf>,
+    /// Each figure is the median of so many runs.
+    #[arg(long, global = true, default_value_t = 5)]
+    pub(crate) runs: usize,
+    /// Seconds of each run.
+    #[arg(long, global = true, default_value_t = 4)]
+    pub(crate) seconds: u64,
+    /// Connections of the load generator.
+    #[arg(long, global = true, default_value_t = 128)]
+    pub(crate) connections: usize,
+    /// Entries to fill a journal with.
+    #[arg(long, global = true, default_value_t = 1_000_000)]
+    pub(crate) entries: u64,
+    /// Where data folders are made; the system's folder for temporary files otherwise. Its disk is what is measured.
+    #[arg(long, global = true)]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+impl Options {
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+#[derive(Subcommand, Clone, Copy)]
+enum Measurement {
+    /// Durable 202s a second against /livez of the same process, and latency at half that load.
+    Accept,
+    /// Draining a filled journal against bare `insert_many`, and visible likes a second against accepted ones.
+    Apply,
+    /// Fixed numbers of workers against the adaptive limit.
+    Adaptive,
+    /// Resident memory with a full backlog, and how fast a full server refuses.
+    Memory,
+    /// Registration and refresh while a backlog is drained.
+    Waiting,
+    /// Reading one's own pending post against reading with nothing pending.
+    OwnRead,
+}
+
+fn main() -> ExitCode {
+    let CommandLine { measurement, options } = CommandLine::parse();
+    // One thread: the generator leaves the other core to the server.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report::failed(&error),
+    };
+    let measured = runtime.block_on(async {
+        match measurement {
+            Measurement::Accept => Box::pin(accept::measure(&options)).await,
+            Measurement::Apply => Box::pin(apply::measure(&options)).await,
+            Measurement::Adaptive => Box::pin(adaptive::measure(&options)).await,
+            Measurement::Memory => Box::pin(memory::measure(&options)).await,
+            Measurement::Waiting => Box::pin(waiting::measure(&options)).await,
+            Measurement::OwnRead => Box::pin(own_read::measure(&options)).await,
+        }
+    });
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::failed(error.as_ref()),
+    }
+}

@@ -1,0 +1,219 @@
+//! The process that is measured: started on free ports in a folder of its own, asked for its CPU time, memory and backlog.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wire::{Connection, request};
+use crate::{Options, Outcome};
+
+/// The gauge of entries that are accepted and not applied yet, over all shards.
+const WAITING_METRIC: &str = "sosik_journal_waiting_entries";
+/// Ticks of `/proc/PID/stat` a second: 100 on every Linux that we run on (`getconf CLK_TCK`).
+const TICKS_A_SECOND: f64 = 100.0;
+/// A start with a million entries to read back takes seconds.
+const START_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) struct Server {
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// From the start of the process to its first line.
+    pub(crate) start: Duration,
+    child: Child,
+    /// Kept open, so that the server can go on writing to it.
+    _output: BufReader<ChildStdout>,
+}
+
+/// A data folder, and how a server is started on it.
+pub(crate) struct House {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+}
+
+impl House {
+    pub(crate) fn new(options: &Options, binary: &Path) -> Outcome<Self> {
+        let binary = binary.canonicalize().map_err(|error| format!("{}: {error}; build it first", binary.display()))?;
+        let folder = match &options.folder {
+            Some(folder) => tempfile::tempdir_in(folder)?,
+            None => tempfile::tempdir()?,
+        };
+        Ok(Self { folder, binary })
+    }
+
+    /// A second house with a copy of the data, whose server must have ended.
+    pub(crate) fn copy(&self, options: &Options) -> Outcome<Self> {
+        self.copy_for(options, &self.binary)
+    }
+
+    /// The same, for another binary.
+    pub(crate) fn copy_for(&self, options: &Options, binary: &Path) -> Outcome<Self> {
+        let copy = Self::new(options, binary)?;
+        copy_folder(&self.data(), &copy.data())?;
+        Ok(copy)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Starts a server; `settings` are keys of the configuration with their values, others are variables (in capitals).
+    pub(crate) fn start(&self, settings: &[(&str, &str)]) -> Outcome<Server> {
+        let log = std::fs::File::create(self.folder.path().join("log"))?;
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--data"]).arg(self.data());
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.env("SOSIK__LIMITS__ENABLED", "false").env("SOSIK__AUTH__ACCESS_TTL", "12h").env("SOSIK__TELEMETRY__LOG", "warn");
+        for (key, value) in settings {
+            let is_variable = key.chars().all(|character| character.is_ascii_uppercase());
+            let name = if is_variable { (*key).to_owned() } else { format!("SOSIK__{}", key.to_uppercase().replace('.', "__")) };
+            command.env(name, value);
+        }
+        let began = Instant::now();
+        let mut child = command.spawn()?;
+        let mut output = BufReader::new(child.stdout.take().ok_or("no standard output")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        let start = began.elapsed();
+        let (public, admin) = addresses(line.trim()).ok_or_else(|| {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            format!("the server did not start: {line}{log}")
+        })?;
+        Ok(Server { public, admin, start, child, _output: output })
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub(crate) async fn open(&self, settings: &[(&str, &str)]) -> Outcome<Server> {
+        let server = self.start(settings)?;
+        let began = Instant::now();
+        let probe = request("GET", "/readyz", None, None);
+        while began.elapsed() < START_LIMIT {
+            if let Ok(mut connection) = Connection::open(server.public).await
+                && connection.exchange(&probe).await.is_ok_and(|response| response.status == 200)
+            {
+                return Ok(server);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err("the server does not become ready".into())
+    }
+}
+
+/// From `sosik listening on http://A (admin http://B)`.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let (public, admin) = line.strip_prefix("sosik listening on http://")?.strip_suffix(')')?.split_once(" (admin http://")?;
+    Some((public.parse().ok()?, admin.parse().ok()?))
+}
+
+impl Server {
+    /// Ends it with SIGTERM.
+    pub(crate) async fn stop(mut self) -> Outcome<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let began = Instant::now();
+        while began.elapsed() < STOP_LIMIT {
+            if let Some(status) = self.child.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(format!("the server ended with {status}").into()) };
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err("the server does not end".into())
+    }
+
+    /// CPU seconds, in user and system mode, of all its threads.
+    pub(crate) fn cpu_seconds(&self) -> Outcome<f64> {
+        cpu_in(&std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?)
+    }
+
+    /// Resident memory in MiB, now and at its highest.
+    pub(crate) fn resident_mib(&self) -> Outcome<(f64, f64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
+        };
+        field("VmRSS:").zip(field("VmHWM:")).ok_or_else(|| "no memory figures in /proc".into())
+    }
+
+    /// Entries that are accepted and not applied yet.
+    pub(crate) async fn waiting(&self) -> Outcome<u64> {
+        let text = Connection::open(self.admin).await?.text(&request("GET", "/metrics", None, None)).await?;
+        let values =
+            text.lines().filter(|line| line.starts_with(WAITING_METRIC)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let values: Vec<f64> = values.collect();
+        if values.is_empty() {
+            return Err(format!("{WAITING_METRIC} is not among the metrics").into());
+        }
+        Ok(values.iter().sum::<f64>() as u64)
+    }
+
+    /// Waits until nothing waits: the time it took.
+    pub(crate) async fn drained(&self, limit: Duration) -> Outcome<Duration> {
+        let began = Instant::now();
+        while self.waiting().await? > 0 {
+            if began.elapsed() > limit {
+                return Err(format!("{} entries still wait after {limit:?}", self.waiting().await?).into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(began.elapsed())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only when it has ended, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// CPU seconds of this process.
+pub(crate) fn cpu_of_self() -> Outcome<f64> {
+    cpu_in(&std::fs::read_to_string("/proc/self/stat")?)
+}
+
+fn cpu_in(stat: &str) -> Outcome<f64> {
+    // The second field, the name, may hold spaces and ends with the last parenthesis.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok());
+    ticks(11).zip(ticks(12)).map(|(user, system)| (user + system) / TICKS_A_SECOND).ok_or_else(|| "no CPU time in /proc".into())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_names_both_listeners() {
+        let line = "sosik listening on http://127.0.0.1:4000 (admin http://127.0.0.1:4001)";
+
+        let (public, admin) = addresses(line).expect("addresses");
+
+        assert_eq!((public.port(), admin.port()), (4000, 4001));
+    }
+
+    #[test]
+    fn cpu_time_is_read_behind_a_name_with_spaces() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 1 0 0 0 250 50 0 0 20 0 3 0 1 1 1";
+
+        assert!((cpu_in(stat).expect("a time") - 3.0).abs() < 1e-9);
+    }
+}

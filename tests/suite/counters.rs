@@ -1,0 +1,128 @@
+//! G6: on every committed snapshot each counter is the number of its rows.
+//!
+//! The shards are opened beside the running server and compared in one read transaction each, ten times a second.
+//! Controls: a counter that moves without its row, and one that is saved in a transaction of its own, must be caught.
+
+use std::time::Duration;
+
+use crate::support::client::Person;
+use crate::support::history::Violation;
+use crate::support::load::{Load, Mix};
+use crate::support::server::{Server, Settings};
+use crate::support::shards::{self, Shard};
+use crate::support::verdict::{verdict, verdict_at_once};
+use crate::support::{faults, number_from_environment, seed};
+
+const COMPARE_EVERY: Duration = Duration::from_millis(100);
+
+/// Compares all shards again and again for a while.
+async fn compare_for(shards: &[Shard], time: Duration) -> (usize, Vec<Violation>) {
+    let started = std::time::Instant::now();
+    let (mut comparisons, mut found) = (0, Vec::new());
+    while started.elapsed() < time {
+        for shard in shards {
+            comparisons += 1;
+            found.extend(shard.counters_now().await);
+        }
+        tokio::time::sleep(COMPARE_EVERY).await;
+    }
+    (comparisons, found)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_equal_their_rows_on_every_snapshot_under_load_and_kills() {
+    let clients = number_from_environment("SOSIK_COUNTER_CLIENTS", 24) as usize;
+    let seconds = number_from_environment("SOSIK_COUNTER_SECONDS", 6);
+    let seed = seed("counters");
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "count", clients).await;
+    let load = Load::start(people, Mix::counting(), 1, seed).await;
+
+    let (mut comparisons, mut found) = (0, Vec::new());
+    for _ in 0..3 {
+        let shards = shards::open_all(&server.data()).await;
+        let (more, violations) = compare_for(&shards, Duration::from_secs(seconds) / 3).await;
+        comparisons += more;
+        found.extend(violations);
+        drop(shards);
+        server.kill();
+        load.history.process_ended();
+        server.restart().await;
+    }
+    let (history, people) = load.finish().await;
+
+    println!("{comparisons} comparisons");
+    assert_eq!(found, [], "of {comparisons} comparisons");
+    verdict(&server, &history, &people).await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_counter_saved_apart_from_its_rows_is_caught() {
+    let server = Server::start_with(Settings::default().fault((faults::COUNTER_APART, "return"))).await;
+    let people = Person::join_many(&server, "apart", 6).await;
+    let load = Load::start(people, Mix::counting(), 1, seed("counters apart")).await;
+
+    let shards = shards::open_all(&server.data()).await;
+    let (comparisons, found) = compare_for(&shards, Duration::from_secs(3)).await;
+    load.finish().await;
+
+    assert!(!found.is_empty(), "the fault had no effect in {comparisons} comparisons");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_counter_that_moves_without_its_row_is_caught() {
+    let server = Server::start_with(Settings::default().fault((faults::COUNT_TWICE, "return"))).await;
+    let people = Person::join_many(&server, "twice", 4).await;
+    let load = Load::start(people, Mix::counting(), 1, seed("counted twice")).await;
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (history, people) = load.finish().await;
+
+    verdict_at_once(&server, &history, &people).await.assert_caught(&["C6"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_rows_counters_and_events_leaves_all_or_nothing() {
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "torn", 6).await;
+    let load = Load::start(people, Mix::counting(), 1, seed("torn")).await;
+
+    for place in [faults::BETWEEN_ROWS_AND_COUNTERS, faults::BETWEEN_ROWS_AND_EVENTS, faults::BEFORE_COMMIT] {
+        server.kill();
+        load.history.process_ended();
+        server.restart_with(Settings::default().fault((place, "5*off->sleep(60000)"))).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.kill();
+        load.history.process_ended();
+        for shard in shards::open_all(&server.data()).await {
+            assert_eq!(shard.counters_now().await, [], "after a death at {place}");
+        }
+        server.restart_with(Settings::default()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (history, people) = load.finish().await;
+
+    verdict(&server, &history, &people).await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fsck_finds_nothing_after_a_run_and_a_counter_that_was_changed_by_hand() {
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "fsck", 4).await;
+    let load = Load::start(people, Mix::default(), 1, seed("fsck")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (history, people) = load.finish().await;
+    verdict(&server, &history, &people).await.assert_clean();
+    server.terminate().await;
+    let (sound, output) = server.run(&["fsck"]);
+    assert!(sound, "{output}");
+
+    let shards = shards::open_all(&server.data()).await;
+    let file = shards[0].file.clone();
+    drop(shards);
+    shards::execute(&file, "UPDATE post_counters SET likes = likes + 1").await;
+    shards::execute(&file, "UPDATE user_counters SET followers = followers + 1").await;
+
+    let (sound, output) = server.run(&["fsck"]);
+    assert!(!sound, "{output}");
+}

@@ -1,0 +1,143 @@
+//! G1: what was answered 202 survives. The process is killed at random moments and at chosen ones, and its disk refuses a sync.
+//!
+//! Control: a journal that answers before it has written must be caught.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::client::{Person, nonce};
+use crate::support::load::{Load, Mix};
+use crate::support::server::{Server, Settings};
+use crate::support::verdict::{verdict, verdict_at_once};
+use crate::support::{Seeded, faults, number_from_environment, seed};
+
+const CLIENTS: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_accepted_write_is_lost_or_doubled_by_kills_at_random_moments() {
+    let cycles = number_from_environment("SOSIK_KILL_CYCLES", 12);
+    let seed = seed("kills");
+    let mut random = Seeded::new(seed);
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "kill", CLIENTS).await;
+    let load = Load::start(people, Mix::default(), 2, seed).await;
+
+    let mut recoveries = Vec::new();
+    for _ in 0..cycles {
+        tokio::time::sleep(Duration::from_millis(20 + random.below(780))).await;
+        server.kill();
+        load.history.process_ended();
+        let began = Instant::now();
+        server.restart().await;
+        recoveries.push(began.elapsed());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (history, people) = load.finish().await;
+
+    let report = verdict(&server, &history, &people).await;
+    recoveries.sort();
+    println!("{cycles} kills, restart p50 {:?}, longest {:?}", recoveries[recoveries.len() / 2], recoveries.last());
+    assert!(report.accepted() > 10 * cycles as usize, "too little happened to prove anything: {report}");
+    report.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_journal_that_answers_before_it_writes_is_caught() {
+    let seed = seed("kills, answered early");
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "early", 8).await;
+    server.kill();
+    server.restart_with(Settings::default().fault((faults::ACK_EARLY, "return"))).await;
+    let load = Load::start(people, Mix::default(), 1, seed).await;
+
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        server.kill();
+        load.history.process_ended();
+        server.restart().await;
+    }
+    let (history, people) = load.finish().await;
+    server.kill();
+    server.restart_with(Settings::default()).await;
+
+    verdict_at_once(&server, &history, &people).await.assert_caught(&["C1", "C4", "C5"]);
+}
+
+/// Places at which the process stands still until it is killed.
+const PLACES_TO_DIE: [&str; 6] = [
+    faults::BEFORE_SYNC,
+    faults::AFTER_SYNC,
+    faults::BEFORE_COMMIT,
+    faults::AFTER_COMMIT,
+    faults::BETWEEN_ROWS_AND_COUNTERS,
+    faults::BETWEEN_ROWS_AND_EVENTS,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_accepted_write_is_lost_or_doubled_by_a_death_at_any_named_place() {
+    let rounds = number_from_environment("SOSIK_DEATHS_PER_PLACE", 1);
+    let seed = seed("deaths");
+    let mut random = Seeded::new(seed);
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "place", 8).await;
+    let load = Load::start(people, Mix::default(), 2, seed).await;
+
+    for place in PLACES_TO_DIE.into_iter().cycle().take(PLACES_TO_DIE.len() * rounds as usize) {
+        server.kill();
+        load.history.process_ended();
+        let passes = 3 + random.below(40);
+        server.restart_with(Settings::default().fault((place, &format!("{passes}*off->sleep(60000)")))).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    server.kill();
+    load.history.process_ended();
+    server.restart_with(Settings::default()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (history, people) = load.finish().await;
+
+    verdict(&server, &history, &people).await.assert_clean();
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_process_without_an_acceptance() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "sync").await;
+    server.kill();
+    server.settings = Settings::default().fault((faults::SYNC_FAILS, "return")).panics_expected();
+
+    if let Err(refused) = server.try_restart().await {
+        // A start that has to sync is refused by the same disk: no listener, no acceptance.
+        assert!(refused.status.is_some_and(|status| !status.success()), "{refused:?}");
+    } else {
+        let body = json!({"body": nonce()});
+        let attempts = futures_util::future::join_all((0..8).map(|_| ann.post("/v1/posts").json(&body).attempt())).await;
+        for answer in attempts.into_iter().flatten() {
+            assert!(answer.status >= 400, "accepted without a sync: {}", answer.text);
+        }
+        let status = server.ended_within(Duration::from_secs(10)).await.expect("the process ends itself");
+        assert!(!status.success(), "{status}");
+    }
+
+    server.restart_with(Settings::default().panics_expected()).await;
+    ann.publish("The disk is well again").await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_serves_reads() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "full").await;
+    let post = ann.publish("Written while there was room").await;
+    server.kill();
+    server.restart_with(Settings::default().fault((faults::DISK_FULL, "return"))).await;
+
+    let refused = ann.write_post("No room").send().await.expect_problem(503, "overloaded");
+    assert_eq!(refused.json["accepted"], false);
+    assert!(!refused.header("retry-after").is_empty());
+    ann.read_post(&post).await.expect(200);
+
+    server.kill();
+    server.restart_with(Settings::default()).await;
+    ann.publish("Room again").await;
+    assert_eq!(ann.all_items(&format!("/v1/users/{}/posts", ann.id)).await.len(), 2);
+}

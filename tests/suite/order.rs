@@ -1,0 +1,90 @@
+//! G5: writes of one session on one object are applied in their order, and the last one stands.
+//!
+//! Control: a batch that is applied backwards must be caught.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::support::client::{Person, within};
+use crate::support::faults;
+use crate::support::number_from_environment;
+use crate::support::server::{Server, Settings};
+
+/// Edits a post many times, with kills between; what a stranger saw go backwards, and what stands at the end.
+async fn edit_again_and_again(settings: Settings, edits: u64, kills: u64) -> (Vec<(u64, u64)>, u64) {
+    let mut server = Server::start_with(settings).await;
+    let ann = Person::join(&server, "editor").await;
+    let post = ann.publish("0").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watcher = tokio::task::JoinSet::from_iter([watch(Person::stranger(&server), post.clone(), Arc::clone(&stop))]);
+
+    let mut last = 0;
+    for edit in 1..=edits {
+        if kills > 0 && edit % (edits / (kills + 1)).max(1) == 0 {
+            server.kill();
+            server.restart().await;
+        }
+        ann.edit_post(&post, &edit.to_string()).send().await.expect(202);
+        last = edit;
+    }
+    let stranger = Person::stranger(&server);
+    let number = async || stranger.read_post(&post).await.text_at("/body").parse::<u64>().expect("a number");
+    ann.write_comment(&post, "the end").wait(30).send().await.expect(201);
+    stop.store(true, Ordering::Relaxed);
+    let backwards = watcher.join_all().await.concat();
+    let stands = number().await;
+    println!("{edits} edits, {kills} kills, last {last}, stands {stands}");
+    (backwards, stands)
+}
+
+async fn watch(stranger: Person, post: String, stop: Arc<AtomicBool>) -> Vec<(u64, u64)> {
+    let (mut newest, mut backwards) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(answer) = stranger.get(&format!("/v1/posts/{post}")).attempt().await
+            && let Some(seen) = answer.json["body"].as_str().and_then(|body| body.parse().ok())
+        {
+            if seen < newest {
+                backwards.push((newest, seen));
+            }
+            newest = newest.max(seen);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    backwards
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_of_one_session_are_seen_in_their_order_and_the_last_one_stands() {
+    let edits = number_from_environment("SOSIK_EDITS", 1000);
+
+    let (backwards, stands) = edit_again_and_again(Settings::default(), edits, 3).await;
+
+    assert_eq!(backwards, []);
+    assert_eq!(stands, edits);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_edits_applied_backwards_are_caught() {
+    let backwards_applied = Settings::default().fault((faults::REVERSE_ORDER, "return")).fault((faults::BEFORE_BATCH, "sleep(50)"));
+
+    let (backwards, stands) = edit_again_and_again(backwards_applied, 200, 0).await;
+
+    assert!(!backwards.is_empty() || stands != 200, "the fault had no effect");
+}
+
+#[tokio::test]
+async fn a_like_taken_back_at_once_stays_taken_back() {
+    let server = Server::start().await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ann.publish("Hesitate").await;
+
+    for _ in 0..20 {
+        ben.like(&post).send().await.expect(202);
+        ben.unlike(&post).send().await.expect(202);
+    }
+
+    let settled = ben.unlike(&post).send().await.expect(202).write_id();
+    ben.write_settled(&settled).await;
+    within(Duration::from_secs(10), "no like", async || (ann.read_post(&post).await.number_at("/likes") == 0).then_some(())).await;
+}

@@ -1,0 +1,237 @@
+//! G3 and G4: an author sees his own writes at once and always, and nothing that was seen goes back.
+//!
+//! Controls: no overlay, an overlay that is dropped early, one that is not rebuilt, one that counts twice, and a cache that goes
+//! back: each must be caught by the same look that finds nothing without it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Person, nonce};
+use crate::support::faults;
+use crate::support::server::{Server, Settings};
+
+/// What an author sees that he should not: a write of his own that is missing, or counted wrongly.
+#[derive(Debug, Default)]
+struct Sight {
+    looks: usize,
+    wrong: Vec<String>,
+}
+
+impl Sight {
+    fn note(&mut self, right: bool, what: impl FnOnce() -> String) {
+        self.looks += 1;
+        if !right {
+            self.wrong.push(what());
+        }
+    }
+
+    /// Looks at the post as an object, in its author's list, in his feed and in his profile.
+    async fn look_at_post(&mut self, ann: &Person, post: &str, body: &str, posts: i64) {
+        let seen = ann.read_post(post).await;
+        self.note(seen.status == 200 && seen.json["body"] == body, || format!("the post: {} {}", seen.status, seen.text));
+        let listed = ann.get(&format!("/v1/users/{}/posts?limit=100", ann.id)).send().await;
+        let copies = listed.item_ids().iter().filter(|id| *id == post).count();
+        self.note(copies == 1, || format!("in the list {copies} times"));
+        let copies = ann.get("/v1/feed?limit=100").send().await.item_ids().iter().filter(|id| *id == post).count();
+        self.note(copies == 1, || format!("in the feed {copies} times"));
+        let counted = ann.read_user("me").await.json["posts"].as_i64();
+        self.note(counted == Some(posts), || format!("{counted:?} posts instead of {posts}"));
+    }
+
+    async fn look_at_thread(&mut self, ann: &Person, post: &str, comments: i64, liked: bool) {
+        let seen = ann.read_post(post).await;
+        self.note(seen.json["comments"] == json!(comments), || format!("{comments} comments written, told {}", seen.json["comments"]));
+        let likes = i64::from(liked);
+        self.note(seen.json["likes"] == json!(likes) && seen.json["viewer"]["liked"] == liked, || format!("likes: {}", seen.text));
+        let listed = ann.get(&format!("/v1/posts/{post}/comments?limit=100")).send().await.item_ids().len() as i64;
+        self.note(listed == comments, || format!("{comments} comments written, {listed} listed"));
+    }
+}
+
+/// Writes and looks at once, again and again.
+async fn write_and_look(ann: &Person, rounds: i64, existing: i64) -> Sight {
+    let mut sight = Sight::default();
+    for round in 1..=rounds {
+        let body = nonce();
+        let post = ann.write_post(&body).send().await.expect(202).text_at("/post/id");
+        sight.look_at_post(ann, &post, &body, existing + round).await;
+        for comment in 1..=3 {
+            ann.write_comment(&post, &nonce()).send().await.expect(202);
+            ann.like(&post).send().await.expect(202);
+            sight.look_at_thread(ann, &post, comment, true).await;
+        }
+        ann.unlike(&post).send().await.expect(202);
+        sight.look_at_thread(ann, &post, 3, false).await;
+        let edited = nonce();
+        ann.edit_post(&post, &edited).send().await.expect(202);
+        sight.look_at_post(ann, &post, &edited, existing + round).await;
+    }
+    sight
+}
+
+async fn look_with(settings: Settings) -> Sight {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "own").await;
+    server.kill();
+    server.restart_with(settings).await;
+    write_and_look(&ann, 5, 0).await
+}
+
+#[tokio::test]
+async fn own_writes_are_seen_at_once_while_they_are_being_applied() {
+    let sight = look_with(Settings::default()).await;
+    assert!(sight.wrong.is_empty(), "{sight:?}");
+}
+
+#[tokio::test]
+async fn own_writes_are_seen_at_once_while_nothing_is_applied() {
+    let sight = look_with(Settings::default().without_workers()).await;
+    assert!(sight.wrong.is_empty(), "{sight:?}");
+}
+
+#[tokio::test]
+async fn own_writes_are_seen_at_once_while_the_apply_is_slow() {
+    let sight = look_with(Settings::default().fault((faults::BEFORE_BATCH, "sleep(150)"))).await;
+    assert!(sight.wrong.is_empty(), "{sight:?}");
+}
+
+#[tokio::test]
+async fn own_writes_are_seen_with_a_cache_that_holds_almost_nothing() {
+    let sight = look_with(Settings::default().without_workers().with("cache.capacity", "4KiB")).await;
+    assert!(sight.wrong.is_empty(), "{sight:?}");
+}
+
+#[tokio::test]
+async fn control_a_view_without_the_overlay_is_caught() {
+    let sight = look_with(Settings::default().without_workers().fault((faults::SKIP_OVERLAY, "return"))).await;
+    assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
+}
+
+#[tokio::test]
+async fn control_an_overlay_that_counts_twice_is_caught() {
+    let sight = look_with(Settings::default().fault((faults::OVERLAY_TWICE, "return")).fault((faults::AFTER_COMMIT, "sleep(200)"))).await;
+    assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
+}
+
+/// Writes without workers, kills, starts again with `settings`, and looks.
+async fn look_after_a_kill(settings: Settings) -> Sight {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "own").await;
+    server.kill();
+    server.restart_with(Settings::default().without_workers()).await;
+    let body = nonce();
+    let post = ann.write_post(&body).send().await.expect(202).text_at("/post/id");
+    for _ in 0..3 {
+        ann.write_comment(&post, &nonce()).send().await.expect(202);
+    }
+    ann.like(&post).send().await.expect(202);
+
+    server.kill();
+    server.restart_with(settings).await;
+
+    let mut sight = Sight::default();
+    for _ in 0..5 {
+        sight.look_at_post(&ann, &post, &body, 1).await;
+        sight.look_at_thread(&ann, &post, 3, true).await;
+    }
+    sight
+}
+
+#[tokio::test]
+async fn own_pending_writes_are_seen_right_after_a_kill() {
+    for settings in [Settings::default().without_workers(), Settings::default()] {
+        let sight = look_after_a_kill(settings).await;
+        assert!(sight.wrong.is_empty(), "{sight:?}");
+    }
+}
+
+#[tokio::test]
+async fn control_an_index_that_is_not_rebuilt_is_caught() {
+    let sight = look_after_a_kill(Settings::default().without_workers().fault((faults::SKIP_REBUILD, "return"))).await;
+    assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
+}
+
+/// Samples a post without a pause while it goes from pending to committed; what was seen besides the post.
+async fn watch_the_hand_over(settings: Settings) -> Sight {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "flap").await;
+    server.kill();
+    server.restart_with(settings).await;
+    let mut sight = Sight::default();
+    for round in 1..=4 {
+        let body = nonce();
+        let accepted = ann.write_post(&body).send().await.expect(202);
+        let post = accepted.text_at("/post/id");
+        let comment = ann.write_comment(&post, &nonce()).send().await.expect(202);
+        let started = Instant::now();
+        loop {
+            sight.look_at_post(&ann, &post, &body, round).await;
+            sight.look_at_thread(&ann, &post, 1, false).await;
+            let state = ann.write_state(&comment.write_id()).await;
+            if state == "visible" || state == "forgotten" || started.elapsed() > Duration::from_secs(20) {
+                break;
+            }
+        }
+    }
+    sight
+}
+
+#[tokio::test]
+async fn a_post_never_flaps_between_pending_and_committed() {
+    for slow in [faults::BEFORE_BATCH, faults::BEFORE_COMMIT, faults::AFTER_COMMIT] {
+        let sight = watch_the_hand_over(Settings::default().fault((slow, "sleep(100)"))).await;
+        assert!(sight.wrong.is_empty(), "{slow}: {sight:?}");
+    }
+}
+
+#[tokio::test]
+async fn control_an_overlay_dropped_before_the_commit_is_caught() {
+    let hasty = Settings::default().fault((faults::DROP_EARLY, "return")).fault((faults::BEFORE_COMMIT, "sleep(200)"));
+    let sight = watch_the_hand_over(hasty).await;
+    assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
+}
+
+/// Readers load a profile and a post slowly into the caches while both change; how often the old came back afterwards.
+async fn race_the_loader(faulty: bool) -> usize {
+    let mut settings = Settings::default().fault((faults::BETWEEN_LOAD_AND_INSERT, "sleep(80)"));
+    if faulty {
+        settings = settings.fault((faults::CACHE_GOES_BACK, "return"));
+    }
+    let server = Server::start_with(settings).await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let mut back = 0;
+    for round in 0..6 {
+        let post = ann.publish(&nonce()).await;
+        let name = format!("Ann {round}");
+        let readers = futures_util::future::join_all((0..12).map(|number| {
+            let (ben, ann, post) = (&ben, &ann, &post);
+            async move {
+                tokio::time::sleep(Duration::from_millis(number * 8)).await;
+                ben.read_user(&ann.id).await;
+                ben.read_post(post).await
+            }
+        }));
+        let changes = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            ann.patch("/v1/users/me").json(&json!({"display_name": name})).send().await.expect(200);
+            ann.delete(&format!("/v1/posts/{post}")).wait(20).send().await.expect(200);
+        };
+        tokio::join!(readers, changes);
+        for _ in 0..5 {
+            let told: Value = ben.read_user(&ann.id).await.json["display_name"].clone();
+            back += usize::from(told != json!(name)) + usize::from(ben.read_post(&post).await.status != 410);
+        }
+    }
+    back
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_load_never_brings_back_what_changed_meanwhile() {
+    assert_eq!(race_the_loader(false).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_cache_that_goes_back_is_caught() {
+    assert!(race_the_loader(true).await > 0, "the fault had no effect");
+}

@@ -1,0 +1,604 @@
+//! The security rules S1–S4, S13–S18, S20, S23–S27, S38, S42–S44 and S46 as a stranger on the network would try them.
+//!
+//! Controls: ended sessions that are not looked at, refresh tokens that may be reused, origins and owners that are not checked.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, PASSWORD, Person, fresh_name, nonce, within};
+use crate::support::faults;
+use crate::support::server::{Server, Settings};
+
+fn encoded(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+/// Header and claims of a good token, to be bent.
+fn parts(token: &str) -> (Value, Value, String) {
+    let mut parts = token.split('.');
+    let mut json = || {
+        let bytes = URL_SAFE_NO_PAD.decode(parts.next().expect("a part")).expect("base64url");
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    let (header, claims) = (json(), json());
+    (header, claims, parts.next().expect("a signature").to_owned())
+}
+
+fn changed(value: &Value, member: &str, to: Value) -> Value {
+    let mut value = value.clone();
+    value[member] = to;
+    value
+}
+
+/// Tokens that must not be taken, each with the reason.
+fn bent_tokens(token: &str, public_key: &[u8]) -> Vec<(String, String)> {
+    let (header, claims, signature) = parts(token);
+    let mut bent = Vec::new();
+    let mut add = |why: &str, token: String| bent.push((why.to_owned(), token));
+    for algorithm in ["none", "None", "nOnE", "NONE", "HS256", "RS256", "ES256", "PS256", "eddsa", "EDDSA"] {
+        let header = changed(&header, "alg", json!(algorithm));
+        add(&format!("alg {algorithm}, no signature"), format!("{}.{}.", encoded(&header), encoded(&claims)));
+        add(&format!("alg {algorithm}, its signature"), format!("{}.{}.{signature}", encoded(&header), encoded(&claims)));
+    }
+    let signed = format!("{}.{}", encoded(&changed(&header, "alg", json!("HS256"))), encoded(&claims));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, public_key), signed.as_bytes());
+    add("HS256 with the public key", format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref())));
+    for (member, value) in [
+        ("kid", json!("unknown")),
+        ("kid", json!("../../../../dev/null")),
+        ("kid", json!("' OR 1=1 --")),
+        ("kid", json!("k".repeat(10_000))),
+        ("kid", json!(["a"])),
+        ("typ", json!("JWT")),
+        ("typ", json!("rt+jwt")),
+        ("crit", json!(["exp"])),
+        ("b64", json!(false)),
+        ("jku", json!("http://127.0.0.1:1/keys")),
+        ("x5u", json!("http://127.0.0.1:1/keys")),
+        ("jwk", json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(public_key)})),
+    ] {
+        add(&format!("{member} in the header"), format!("{}.{}.{signature}", encoded(&changed(&header, member, value)), encoded(&claims)));
+    }
+    for (member, value) in [("sub", json!("1")), ("exp", json!(99_999_999_999_u64)), ("exp", json!("99999999999")), ("aud", json!("x"))] {
+        add(&format!("{member} changed"), format!("{}.{}.{signature}", encoded(&header), encoded(&changed(&claims, member, value))));
+    }
+    add("no signature", format!("{}.{}.", encoded(&header), encoded(&claims)));
+    add("two parts", format!("{}.{}", encoded(&header), encoded(&claims)));
+    add("four parts", format!("{token}.x"));
+    add("cut", token[..token.len() - 3].to_owned());
+    add("a dot", ".".to_owned());
+    add("long", "a".repeat(7_000));
+    bent
+}
+
+#[tokio::test]
+async fn a_token_that_was_bent_in_any_way_is_refused_everywhere() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let keys = ann.get("/.well-known/jwks.json").send().await.expect(200);
+    let key = URL_SAFE_NO_PAD.decode(keys.text_at("/keys/0/x")).expect("base64url");
+    let post = ann.publish("Readable").await;
+
+    for (why, token) in bent_tokens(ann.token.as_deref().expect("signed in"), &key) {
+        let bent = ann.with_token(&token);
+        for path in ["/v1/users/me", &format!("/v1/posts/{post}")] {
+            let answer = bent.get(path).send().await;
+            assert_eq!((answer.status, answer.problem()), (401, "unauthenticated"), "{why} on {path}: {}", answer.text);
+            assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""), "{why}: {:?}", answer.headers);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_kind_of_token_is_no_other_kind() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let access = ann.token.clone().expect("signed in");
+    let consistency = ann.write_post("x").send().await.expect(202).header("consistency-token").to_owned();
+
+    ann.with_token(&ann.refresh_token).read_user("me").await.expect_problem(401, "unauthenticated");
+    ann.with_token(&consistency).read_user("me").await.expect_problem(401, "unauthenticated");
+    ann.refresh(&access).await.expect_problem(401, "unauthenticated");
+    ann.refresh(&consistency).await.expect_problem(401, "unauthenticated");
+    let in_query = ann.signed_out().get(&format!("/v1/users/me?access_token={access}&token={access}")).send().await;
+    in_query.expect_problem(401, "unauthenticated");
+    assert!(!server.log().contains(&access), "a token stands in the log");
+}
+
+#[tokio::test]
+async fn tokens_expire_and_the_operators_are_signed_by_the_same_key() {
+    let server = Server::start_with(Settings::default().with("auth.access_ttl", "1s")).await;
+    let ann = Person::join(&server, "ann").await;
+    let (_, claims, _) = parts(ann.token.as_deref().expect("signed in"));
+    assert_eq!(claims["sub"], json!(ann.id));
+    for claim in ["iss", "aud", "sid", "jti", "iat", "exp", "nbf"] {
+        assert!(!claims[claim].is_null(), "{claim} is missing in {claims}");
+    }
+
+    within(Duration::from_secs(10), "the token to expire", async || (ann.read_user("me").await.status == 401).then_some(())).await;
+
+    let (made, token) = server.run(&["token", &ann.name, "--ttl", "1h"]);
+    assert!(made, "{token}");
+    let token = token.lines().find(|line| line.matches('.').count() == 2).expect("a token").trim().to_owned();
+    ann.with_token(&token).read_user("me").await.expect(200);
+}
+
+#[tokio::test]
+async fn rotated_keys_overlap() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    server.terminate().await;
+    let (rotated, output) = server.run(&["keys", "rotate"]);
+    assert!(rotated, "{output}");
+    server.restart().await;
+
+    ann.read_user("me").await.expect(200);
+    let keys = ann.get("/.well-known/jwks.json").send().await.expect(200);
+    assert!(keys.json["keys"].as_array().is_some_and(|keys| keys.len() >= 2), "{}", keys.text);
+    assert!(!keys.text.contains("\"d\""), "a private key is public");
+    ann.signed_out().login(&ann.name, PASSWORD).await.expect(200);
+}
+
+async fn ended_session_is_refused(settings: Settings) -> bool {
+    let server = Server::start_with(settings).await;
+    let ann = Person::join(&server, "ann").await;
+    ann.read_user("me").await.expect(200);
+    ann.post("/v1/auth/logout").send().await.expect(204);
+    for _ in 0..25 {
+        if ann.read_user("me").await.status == 401 {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn an_ended_session_is_refused_within_five_seconds() {
+    assert!(ended_session_is_refused(Settings::default()).await);
+}
+
+#[tokio::test]
+async fn control_sessions_that_are_not_looked_at_are_caught() {
+    assert!(!ended_session_is_refused(Settings::default().fault((faults::SKIP_REVOCATION, "return"))).await, "the fault had no effect");
+}
+
+async fn reuse_is_noticed(settings: Settings) -> bool {
+    let server = Server::start_with(settings).await;
+    let ann = Person::join(&server, "ann").await;
+    let second = ann.refresh(&ann.refresh_token).await.expect(200).text_at("/refresh_token");
+    ann.refresh(&second).await.expect(200);
+    ann.refresh(&ann.refresh_token).await.status == 401
+}
+
+#[tokio::test]
+async fn control_refresh_tokens_that_may_be_reused_are_caught() {
+    assert!(reuse_is_noticed(Settings::default()).await);
+    assert!(!reuse_is_noticed(Settings::default().fault((faults::SKIP_REUSE_DETECTION, "return"))).await, "the fault had no effect");
+}
+
+/// The cookies of an answer as `name=value` and as they were set.
+fn cookies_of(answer: &Answer) -> (String, Vec<String>) {
+    let set: Vec<String> = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+    let pairs: Vec<&str> = set.iter().filter_map(|cookie| cookie.split(';').next()).collect();
+    (pairs.join("; "), set)
+}
+
+async fn browser(server: &Server) -> (Person, String, Vec<String>) {
+    let stranger = Person::stranger(server);
+    let own = server.address.url("");
+    let name = fresh_name("web");
+    let body = json!({"username": name, "password": PASSWORD});
+    let answer = stranger.post("/v1/auth/register?cookies=true").header("Origin", &own).json(&body).send().await.expect(201);
+    assert!(answer.json.get("access_token").is_none() && answer.json.get("refresh_token").is_none(), "{}", answer.text);
+    let (pairs, set) = cookies_of(&answer);
+    (stranger, pairs, set)
+}
+
+#[tokio::test]
+async fn cookies_are_out_of_reach_of_scripts_and_of_other_sites() {
+    let server = Server::start().await;
+    let (stranger, pairs, set) = browser(&server).await;
+
+    for name in ["sosik-access", "sosik-refresh"] {
+        let cookie = set.iter().find(|cookie| cookie.starts_with(&format!("{name}="))).unwrap_or_else(|| panic!("no {name} in {set:?}"));
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+        let path = if name == "sosik-access" { "Path=/" } else { "Path=/v1/auth" };
+        assert!(cookie.split("; ").any(|part| part == path), "{cookie}");
+    }
+    stranger.get("/v1/users/me").header("Cookie", &pairs).send().await.expect(200);
+}
+
+/// How unsafe calls with the cookie are answered from elsewhere.
+async fn foreign_calls(server: &Server) -> Vec<(String, u16)> {
+    let (stranger, pairs, _) = browser(server).await;
+    let own = server.address.url("");
+    let mut answers = Vec::new();
+    let good_origins: [(&str, &str); 2] = [("Origin", &own), ("Sec-Fetch-Site", "same-origin")];
+    for (name, value) in good_origins {
+        let call = stranger.write_post(&nonce()).header("Cookie", &pairs).header(name, value);
+        call.send().await.expect(202);
+    }
+    let evil_suffix = format!("{own}.evil.example");
+    let foreign: [&[(&str, &str)]; 6] = [
+        &[("Origin", "https://evil.example")],
+        &[("Origin", "null")],
+        &[("Origin", &evil_suffix)],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site"), ("Origin", "http://127.0.0.1:1")],
+        &[],
+    ];
+    for headers in foreign {
+        let mut call = stranger.write_post(&nonce()).header("Cookie", &pairs);
+        for (name, value) in headers {
+            call = call.header(name, value);
+        }
+        answers.push((format!("{headers:?}"), call.send().await.status));
+    }
+    let form =
+        stranger.post("/v1/posts").header("Cookie", &pairs).header("Content-Type", "text/plain").header("Origin", "https://evil.example");
+    answers.push(("a form".to_owned(), form.body("{\"body\":\"x\"}").send().await.status));
+    let body = json!({"username": "somebody", "password": PASSWORD});
+    let login = stranger.post("/v1/auth/login?cookies=true").header("Origin", "https://evil.example").json(&body).send().await;
+    answers.push(("a login".to_owned(), login.status));
+    answers
+}
+
+#[tokio::test]
+async fn another_site_cannot_write_with_the_visitors_cookie() {
+    let server = Server::start().await;
+
+    for (from, status) in foreign_calls(&server).await {
+        assert_eq!(status, 403, "from {from}");
+    }
+    let ann = Person::join(&server, "ann").await;
+    ann.write_post("A bearer is no cookie").header("Origin", "https://evil.example").send().await.expect(202);
+}
+
+#[tokio::test]
+async fn control_origins_that_are_not_checked_are_caught() {
+    let server = Server::start_with(Settings::default().fault((faults::SKIP_ORIGIN_CHECK, "return"))).await;
+
+    assert!(foreign_calls(&server).await.iter().any(|(_, status)| *status != 403), "the fault had no effect");
+}
+
+#[tokio::test]
+async fn only_named_origins_may_read_from_a_browser() {
+    let server = Server::start_with(Settings::default().with("server.allowed_origins", "[\"https://good.example\"]")).await;
+    let stranger = Person::stranger(&server);
+
+    let good = stranger.get("/v1/posts/1").header("Origin", "https://good.example").send().await;
+    assert_eq!(good.header("access-control-allow-origin"), "https://good.example");
+    assert_eq!(good.header("access-control-allow-credentials"), "true");
+    assert!(good.header("access-control-expose-headers").to_lowercase().contains("consistency-token"));
+    for wrong in
+        ["https://good.example.evil.example", "https://evilgood.example", "http://good.example", "https://good.example:444", "null"]
+    {
+        let answer = stranger.get("/v1/posts/1").header("Origin", wrong).send().await;
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{wrong}");
+    }
+    let preflight = stranger
+        .call(Method::OPTIONS, "/v1/posts")
+        .header("Origin", "https://good.example")
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "authorization,idempotency-key")
+        .send()
+        .await;
+    assert!(matches!(preflight.status, 200 | 204), "{}", preflight.status);
+    assert!(preflight.header("access-control-allow-methods").contains("POST"));
+}
+
+/// All calls of the OpenAPI document: method, and path with its parameters.
+async fn documented_calls(server: &Server) -> Vec<(Method, String)> {
+    let document = Person::stranger(server).get("/openapi.json").send().await.expect(200);
+    let paths = document.json["paths"].as_object().expect("paths").clone();
+    let mut calls = Vec::new();
+    for (path, operations) in paths {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if operations.get(method).is_some() {
+                calls.push((Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method"), path.clone()));
+            }
+        }
+    }
+    assert!(calls.len() > 30, "only {} calls are documented", calls.len());
+    calls
+}
+
+/// What belongs to one person, to be tried by another.
+struct Belongings {
+    user: String,
+    post: String,
+    comment: String,
+    write: String,
+    session: String,
+}
+
+impl Belongings {
+    async fn of(person: &Person) -> Self {
+        let post = person.publish(&nonce()).await;
+        let written = person.write_comment(&post, &nonce()).wait(20).send().await.expect(201);
+        let (comment, write) = (written.text_at("/comment/id"), written.write_id());
+        Self { user: person.id.clone(), post, comment, write, session: person.session.clone() }
+    }
+
+    /// The path with its parameters replaced by what is meant at that place.
+    fn fill(&self, path: &str) -> String {
+        let mut filled = Vec::new();
+        let mut before = "";
+        for part in path.split('/') {
+            let value = match before {
+                "users" => &self.user,
+                "comments" => &self.comment,
+                "writes" => &self.write,
+                "sessions" => &self.session,
+                _ => &self.post,
+            };
+            filled.push(if part.starts_with('{') { value.as_str() } else { part });
+            before = part;
+        }
+        filled.join("/").replace("@{username}", &self.user)
+    }
+}
+
+/// A body that suits the call, where it needs one.
+fn body_for(path: &str) -> Value {
+    match path.rsplit('/').next() {
+        Some("posts" | "comments") => json!({"body": "x"}),
+        Some("subscription") => json!({"mode": "muted"}),
+        Some("me") => json!({"bio": "x"}),
+        Some("like" | "follow" | "block" | "mute" | "logout") => Value::Null,
+        _ => json!({"body": "x"}),
+    }
+}
+
+fn is_public(method: &Method, path: &str) -> bool {
+    let read =
+        *method == Method::GET && ["/v1/ids/", "/v1/users/{", "/v1/users/@", "/v1/posts/"].iter().any(|start| path.starts_with(start));
+    let sign_in = ["/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh"].contains(&path);
+    read || sign_in || !path.starts_with("/v1/")
+}
+
+#[tokio::test]
+async fn strangers_are_refused_by_every_call_that_is_not_public() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let hers = Belongings::of(&ann).await;
+    let stranger = Person::stranger(&server);
+    let mut tried = 0;
+
+    for (method, path) in documented_calls(&server).await.into_iter().filter(|(method, path)| !is_public(method, path)) {
+        let answer = stranger.call(method.clone(), &hers.fill(&path)).json(&body_for(&path)).send().await;
+        assert_eq!((answer.status, answer.problem()), (401, "unauthenticated"), "{method} {path}: {}", answer.text);
+        tried += 1;
+    }
+
+    assert!(tried > 20, "{tried} calls");
+}
+
+/// Calls by another on what is hers, that should be refused: the answers.
+async fn meddle(server: &Server) -> Vec<(String, u16, u16)> {
+    let (ann, ben) = (Person::join(server, "ann").await, Person::join(server, "ben").await);
+    let mut answers = Vec::new();
+    for (method, path) in documented_calls(server).await {
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let above = path.rsplit('/').nth(1).unwrap_or_default();
+        let expected = match (&method, above) {
+            (&Method::PATCH | &Method::DELETE, "posts" | "comments") if last.starts_with('{') => 403,
+            (_, "writes" | "sessions") => 404,
+            _ => continue,
+        };
+        let hers = Belongings::of(&ann).await;
+        let answer = ben.call(method.clone(), &hers.fill(&path)).json(&json!({"body": "meddled"})).send().await;
+        answers.push((format!("{method} {path}"), answer.status, expected));
+    }
+    assert!(answers.len() >= 6, "{answers:?}");
+    ann.read_user("me").await.expect(200);
+    answers
+}
+
+#[tokio::test]
+async fn nobody_reaches_what_belongs_to_another() {
+    let server = Server::start().await;
+
+    for (call, status, expected) in meddle(&server).await {
+        assert_eq!(status, expected, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn control_owners_that_are_not_checked_are_caught() {
+    let server = Server::start_with(Settings::default().fault((faults::SKIP_OWNER_CHECK, "return"))).await;
+
+    assert!(meddle(&server).await.iter().any(|(_, status, expected)| status != expected), "the fault had no effect");
+}
+
+#[tokio::test]
+async fn members_that_are_not_the_callers_to_set_are_refused() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    for (member, value) in [
+        ("author_id", json!("1")),
+        ("author", json!({"id": "1"})),
+        ("likes", json!(1000)),
+        ("created_at", json!("2020-01-01T00:00:00.000Z")),
+        ("id", json!("1")),
+        ("version", json!("9")),
+        ("shard", json!("s1")),
+    ] {
+        let body = changed(&json!({"body": "x"}), member, value);
+        let answer = ann.post("/v1/posts").json(&body).send().await;
+        assert!(matches!(answer.status, 400 | 422), "{member}: {} {}", answer.status, answer.text);
+        assert_eq!(answer.json["accepted"], false);
+    }
+    for (member, value) in [("role", json!("admin")), ("username", json!("root")), ("followers", json!(7)), ("password_hash", json!("x"))] {
+        let answer = ann.patch("/v1/users/me").json(&json!({member: value})).send().await;
+        assert!(matches!(answer.status, 400 | 422), "{member}: {} {}", answer.status, answer.text);
+    }
+    let me = ann.read_user("me").await.expect(200);
+    for secret in ["password", "hash", "email", "role", "ip", "argon2"] {
+        assert!(!me.text.contains(secret), "{secret} in {}", me.text);
+    }
+}
+
+#[tokio::test]
+async fn the_operators_calls_need_the_role_on_their_own_listener() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let stranger = ann.signed_out();
+    let paths = ["/admin/shards", "/admin/lanes", "/admin/workers", "/admin/journal", "/admin/dead-letters", "/admin/nothing-here"];
+    for path in paths {
+        stranger.admin_call(Method::GET, path).send().await.expect_problem(401, "unauthenticated");
+        stranger.admin_call(Method::GET, path).header("X-Forwarded-For", "127.0.0.1").send().await.expect(401);
+        ann.admin_call(Method::GET, path).send().await.expect_problem(403, "forbidden");
+        ann.get(path).send().await.expect_problem(404, "not-found");
+    }
+    ann.get("/metrics").send().await.expect_problem(404, "not-found");
+    let metrics = stranger.admin_call(Method::GET, "/metrics").send().await.expect(200);
+    assert!(!metrics.text.contains(&ann.id) && !metrics.text.contains(&ann.name), "a person in the metrics");
+
+    server.terminate().await;
+    let (made, output) = server.run(&["user", "admin", &ann.name]);
+    assert!(made, "{output}");
+    server.restart().await;
+    let operator = ann.signed_in(&stranger.login(&ann.name, PASSWORD).await.expect(200), &ann.name);
+    for path in &paths[..5] {
+        operator.admin_call(Method::GET, path).send().await.expect(200);
+    }
+    operator.admin_call(Method::GET, "/admin/nothing-here").send().await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn limits_hold_and_a_forwarded_address_does_not_move_them() {
+    let settings = Settings::default()
+        .with("limits.enabled", "true")
+        .with("limits.registrations_per_hour", "2")
+        .with("limits.writes_per_minute", "5")
+        .with("limits.logins_per_minute", "1000");
+    let server = Server::start_with(settings).await;
+    let ann = Person::join(&server, "ann").await;
+    Person::join(&server, "ben").await;
+    for number in 0..3 {
+        let body = json!({"username": fresh_name("eve"), "password": PASSWORD});
+        let call = ann.signed_out().post("/v1/auth/register").json(&body).header("X-Forwarded-For", &format!("10.0.0.{number}"));
+        let refused = call.header("Forwarded", "for=10.1.1.1").send().await.expect_problem(429, "too-many-requests");
+        assert!(refused.header("retry-after").parse::<u64>().expect("seconds") >= 1);
+    }
+
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(ann.write_post(&nonce()).send().await);
+    }
+    let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+    let refused = answers.into_iter().find(|answer| answer.status != 202).expect("a limit").expect_problem(429, "too-many-requests");
+    assert!((5..=7).contains(&accepted), "{accepted} of 12 at five a minute");
+    assert_eq!(refused.json["accepted"], false);
+    for header in ["retry-after", "ratelimit", "ratelimit-policy"] {
+        assert!(!refused.header(header).is_empty(), "{header} is missing: {:?}", refused.headers);
+    }
+    ann.read_user("me").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_login_from_everywhere_is_slowed_but_not_the_owners_refresh() {
+    let settings = Settings::default().with("limits.enabled", "true").with("limits.logins_per_minute", "5");
+    let server = Server::start_with(settings).await;
+    let ann = Person::join(&server, "ann").await;
+
+    let mut statuses = Vec::new();
+    for _ in 0..15 {
+        statuses.push(ann.signed_out().login(&ann.name, "not-her-password-1").await.status);
+    }
+
+    assert!(statuses.contains(&429), "{statuses:?}");
+    ann.refresh(&ann.refresh_token).await.expect(200);
+}
+
+#[tokio::test]
+async fn answers_carry_the_headers_of_their_kind_and_no_inner_workings() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let post = ann.publish("Headers").await;
+
+    let read = ann.read_post(&post).await.expect(200);
+    assert!(read.header("content-type").starts_with("application/json"));
+    assert_eq!(read.header("cache-control"), "private, no-cache");
+    for name in ["Authorization", "Cookie", "Origin"] {
+        assert!(read.header("vary").contains(name), "Vary: {}", read.header("vary"));
+    }
+    assert_eq!(read.header("x-content-type-options"), "nosniff");
+    assert_eq!(ann.get("/v1/auth/sessions").send().await.expect(200).header("cache-control"), "no-store");
+    let head = ann.call(Method::HEAD, &format!("/v1/posts/{post}")).send().await.expect(200);
+    assert_eq!((head.header("etag"), head.text.as_str()), (read.header("etag"), ""));
+
+    let page = ann.get("/").send().await.expect(200);
+    let policy = page.header("content-security-policy");
+    for part in ["frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe-eval"), "{policy}");
+
+    for answer in [ann.get("/v1/nothing").send().await.expect_problem(404, "not-found"), ann.write_post("").send().await] {
+        assert!(answer.json["request_id"].is_string());
+        for inner in ["src/", ".rs", "SELECT", "sqlite", "panicked", "/tmp/"] {
+            assert!(!answer.text.contains(inner), "{inner} in {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_changes_nothing() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let hers = Belongings::of(&ann).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = crate::support::shards::all_facts(&server.data()).await;
+
+    for (_, path) in documented_calls(&server).await.into_iter().filter(|(method, _)| *method == Method::GET) {
+        let answer = ann.get(&hers.fill(&path)).send().await;
+        assert!(answer.status < 500, "{path}: {}", answer.text);
+    }
+
+    let after = crate::support::shards::all_facts(&server.data()).await;
+    assert_eq!((before.posts, before.comments, before.likes, before.follows), (after.posts, after.comments, after.likes, after.follows));
+    assert_eq!((before.post_counters, before.user_counters), (after.post_counters, after.user_counters));
+}
+
+#[tokio::test]
+async fn files_belong_to_their_owner_and_logs_hold_no_secret() {
+    let server = Server::start_with(Settings::default().with("telemetry.log", "debug")).await;
+    let ann = Person::join(&server, "ann").await;
+    let secret_text = nonce();
+    ann.publish(&secret_text).await;
+    ann.signed_out().login(&ann.name, PASSWORD).await.expect(200);
+    ann.refresh(&ann.refresh_token).await.expect(200);
+
+    for file in walk(&server.data()) {
+        let mode = std::fs::metadata(&file).expect("metadata").permissions().mode() & 0o777;
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", file.display());
+    }
+    let log = server.all_logs();
+    for (what, secret) in
+        [("password", PASSWORD), ("token", ann.token.as_deref().expect("signed in")), ("refresh token", &ann.refresh_token)]
+    {
+        assert!(!log.contains(secret), "a {what} stands in the log");
+    }
+    assert!(!log.contains(&secret_text), "a body stands in the log");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        if entry.path().is_dir() {
+            files.extend(walk(&entry.path()));
+        } else {
+            files.push(entry.path());
+        }
+    }
+    files
+}

@@ -1,0 +1,98 @@
+//! G14: SIGTERM stops the acceptance, finishes what was read, and ends with 0 within 30 s; nothing accepted is lost.
+//!
+//! Control: a process that dies of the signal must be caught.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::client::Person;
+use crate::support::history::Outcome;
+use crate::support::load::{Load, Mix};
+use crate::support::server::{STOP_TIMEOUT, Server, Settings};
+use crate::support::verdict::verdict;
+use crate::support::{Seeded, faults, number_from_environment, seed};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_ends_with_zero_loses_nothing_and_cuts_no_answer() {
+    let cycles = number_from_environment("SOSIK_STOP_CYCLES", 5);
+    let seed = seed("stops");
+    let mut random = Seeded::new(seed);
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "stop", 8).await;
+    let load = Load::start(people, Mix::default(), 1, seed).await;
+
+    for cycle in 0..cycles {
+        tokio::time::sleep(Duration::from_millis(50 + random.below(500))).await;
+        let began = Instant::now();
+        server.signal(if cycle % 2 == 0 { Signal::TERM } else { Signal::INT });
+        let status = server.ended_within(STOP_TIMEOUT).await.expect("an end within 30 s");
+        load.history.process_ended();
+        assert_eq!(status.code(), Some(0), "after {:?}: {}", began.elapsed(), server.log());
+        server.restart().await;
+    }
+    let (history, people) = load.finish().await;
+
+    let cut = history
+        .record()
+        .operations
+        .into_iter()
+        .find(|operation| matches!(&operation.outcome, Some(Outcome::Info { why }) if why.contains("body")));
+    assert!(cut.is_none(), "half an answer: {cut:?}");
+    verdict(&server, &history, &people).await.assert_clean();
+}
+
+#[tokio::test]
+async fn control_a_process_that_dies_of_the_signal_is_caught() {
+    let mut server = Server::start_with(Settings::default().fault((faults::SKIP_DRAIN, "return"))).await;
+
+    server.signal(Signal::TERM);
+    let status = server.ended_within(STOP_TIMEOUT).await.expect("an end");
+
+    assert_ne!(status.code(), Some(0), "the fault had no effect");
+}
+
+#[tokio::test]
+async fn a_second_signal_and_an_idle_connection_do_not_hold_the_stop() {
+    let mut server = Server::start().await;
+    let idle = tokio::net::TcpStream::connect(server.address.authority()).await.expect("a connection");
+
+    server.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    if server.ended_within(Duration::ZERO).await.is_none() && server.ended_within(Duration::from_millis(5)).await.is_none() {
+        server.signal(Signal::TERM);
+        assert!(server.ended_within(STOP_TIMEOUT).await.is_some(), "still running");
+    }
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_backlog_nor_lose_it() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    server.kill();
+    server.restart_with(Settings::default().without_workers()).await;
+    let post = ann.write_post("Later").send().await.expect(202).text_at("/post/id");
+
+    let began = Instant::now();
+    assert_eq!(server.terminate().await.code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(15));
+
+    server.restart_with(Settings::default()).await;
+    assert_eq!(ann.read_post(&post).await.expect(200).text_at("/body"), "Later");
+}
+
+#[tokio::test]
+async fn a_waiting_answer_is_given_before_the_end() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    server.kill();
+    server.restart_with(Settings::default().without_workers()).await;
+
+    let waiting = tokio::task::JoinSet::from_iter([ann.write_post("Held").wait(20).send()]);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+
+    let answers = waiting.join_all().await;
+    assert_eq!(answers[0].status, 202, "{}", answers[0].text);
+}

@@ -1,0 +1,87 @@
+//! The planted faults: each breaks one promise on purpose, so that a test can show that its check would notice.
+//!
+//! The text after each name says where the code must hold the point, and what it must do there. A control test that finds its
+//! fault without effect fails, so a point that is missing or moved is noticed.
+
+/// A fail point and what sets it off; several go into one `FAILPOINTS`.
+pub(crate) type Fault<'a> = (&'a str, &'a str);
+
+/// journal: the `fdatasync` of a group returns EIO. The process must end without a 202.
+pub(crate) const SYNC_FAILS: &str = "journal::sync_fails";
+/// journal: with `return`, calls `durable` when a record is taken and writes the group 50 ms later. Breaks G1.
+pub(crate) const ACK_EARLY: &str = "journal::ack_early";
+/// journal: after the group was written, before its sync. A place to die.
+pub(crate) const BEFORE_SYNC: &str = "journal::before_sync";
+/// journal: after the sync, before anybody is told. A place to die.
+pub(crate) const AFTER_SYNC: &str = "journal::after_sync";
+/// journal: with `return`, the disk is full in the middle of a group.
+pub(crate) const DISK_FULL: &str = "journal::full";
+
+/// intake: with `return`, idempotency keys are neither looked up nor remembered. Breaks G2.
+pub(crate) const FORGET_KEYS: &str = "intake::forget_keys";
+/// intake: with `return`, keys are not read back at the start. Breaks G2 over a restart.
+pub(crate) const FORGET_KEYS_AT_START: &str = "intake::forget_keys_at_start";
+/// intake: between the claim of a key and the append. A place to wait (`sleep(ms)`) so that copies are in flight.
+pub(crate) const BEFORE_APPEND: &str = "intake::before_append";
+/// intake: with `return`, admission lets everything in. Breaks G9.
+pub(crate) const ADMISSION_UNBOUNDED: &str = "admission::unbounded";
+
+/// ledger view: with `return`, a read takes no pending writes. Breaks G3.
+pub(crate) const SKIP_OVERLAY: &str = "pending::skip_overlay";
+/// ledger pending: with `return`, a write leaves the overlay when its batch begins, not after its commit. Breaks the hand-over.
+pub(crate) const DROP_EARLY: &str = "pending::drop_early";
+/// ledger pending: with `return`, the index is not rebuilt from the journal at the start. Breaks G3 over a restart.
+pub(crate) const SKIP_REBUILD: &str = "pending::skip_rebuild";
+/// ledger view: with `return`, pending writes are laid over even when the snapshot has them already. Counts them twice.
+pub(crate) const OVERLAY_TWICE: &str = "pending::overlay_applied";
+
+/// ledger worker: before a batch opens its transaction (`sleep(ms)` stalls the apply, `panic` kills the worker).
+pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
+/// ledger worker: inside the transaction, before the commit. A place to die.
+pub(crate) const BEFORE_COMMIT: &str = "worker::before_commit";
+/// ledger worker: after the commit, before anybody is told. A place to die.
+pub(crate) const AFTER_COMMIT: &str = "worker::after_commit";
+/// store: with `return`, rows are saved without "only if the stored position is lower", and a batch is applied newest first. Breaks G5.
+pub(crate) const REVERSE_ORDER: &str = "apply::reverse_order";
+/// ledger apply: with `return`, every like adds 1 to the counter, whether the row changed or not. Breaks G6.
+pub(crate) const COUNT_TWICE: &str = "apply::count_unchanged";
+/// store: with `return`, counters are saved in a transaction of their own, 20 ms after the rows. Breaks G6.
+pub(crate) const COUNTER_APART: &str = "apply::counter_apart";
+/// store: between the rows and the counters of a batch. A place to die.
+pub(crate) const BETWEEN_ROWS_AND_COUNTERS: &str = "apply::between_rows_and_counters";
+/// ledger worker: between the rows and the events row of a batch. A place to die.
+pub(crate) const BETWEEN_ROWS_AND_EVENTS: &str = "worker::between_rows_and_events";
+/// ledger: with `return`, the application of an entry finds a broken invariant. The shard must stop, the process must say so.
+pub(crate) const INVARIANT_BROKEN: &str = "apply::invariant_broken";
+/// ledger relay: with `return`, the destination's cursor is not compared, so that relayed rows are written again with their counts.
+pub(crate) const SKIP_CURSOR: &str = "relay::skip_cursor";
+/// ledger relay: with `return`, nothing is relayed.
+pub(crate) const RELAY_STALLED: &str = "relay::stalled";
+
+/// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone.
+pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
+/// store: with `return(MS)`, each commit takes that much longer.
+pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
+/// ledger cards: with `sleep(ms)`, between the load of a row and its insertion into the cache.
+pub(crate) const BETWEEN_LOAD_AND_INSERT: &str = "cards::between_load_and_insert";
+/// ledger cards: with `return`, an insertion replaces a newer version. Breaks G4.
+pub(crate) const CACHE_GOES_BACK: &str = "cards::plain_put";
+
+/// auth: with `return`, ended sessions are not looked at when a token is checked. Breaks G15.
+pub(crate) const SKIP_REVOCATION: &str = "sessions::skip_revocation";
+/// auth: with `return`, an old refresh token is taken without ending the session. Breaks S5.
+pub(crate) const SKIP_REUSE_DETECTION: &str = "sessions::skip_reuse_detection";
+/// api: with `return`, cookie-signed requests are not checked for their origin. Breaks S16.
+pub(crate) const SKIP_ORIGIN_CHECK: &str = "api::skip_origin_check";
+/// api: with `return`, only the author's own objects are not checked for their author. Breaks S23.
+pub(crate) const SKIP_OWNER_CHECK: &str = "intake::skip_owner_check";
+
+/// support snowflake: with `return`, the reserved-until time is neither written nor read. Breaks G13.
+pub(crate) const SKIP_RESERVATION: &str = "snowflake::skip_reservation";
+/// support clock: with `return(MS)`, the system clock is that many milliseconds off (negative: behind). Read at each call.
+pub(crate) const CLOCK_OFFSET: &str = "clock::offset";
+
+/// app: with `return`, SIGTERM ends the process at once, without the drain. Breaks G14.
+pub(crate) const SKIP_DRAIN: &str = "app::skip_drain";
+/// store: with `return`, a schema from a newer release is opened all the same. Breaks G16.
+pub(crate) const ACCEPT_NEWER_DATA: &str = "store::accept_newer_data";
