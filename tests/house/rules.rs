@@ -8,7 +8,8 @@ use crate::files::{File, is_word};
 const FLOORS: [&str; 11] = ["vocabulary", "support", "substrate", "stream", "notify", "ledger", "intake", "api", "app", "cli", "main"];
 
 /// Where actix may be named besides the actors' own files.
-const ACTIX_PLACES: [&str; 5] = ["src/support/mailbox.rs", "src/support/mailbox/", "src/app.rs", "src/app/", "src/api/"];
+const ACTIX_PLACES: [&str; 6] =
+    ["src/support/mailbox.rs", "src/support/mailbox/", "src/app.rs", "src/app/", "src/cli/serve.rs", "src/api/"];
 const DATABASE_PLACES: [&str; 1] = ["src/substrate/store/"];
 const DATABASE_LIBRARIES: [&str; 5] = ["sea_orm", "sea_orm_migration", "sqlx", "sosik_entities", "sosik_migration"];
 const MAILBOX: &str = "src/support/mailbox";
