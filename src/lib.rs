@@ -1,8 +1,12 @@
 //! Sosik: a social write and notification server.
 //!
 //! The modules are listed in the order in which a write passes them; each imports only those below it in this list.
-//! `docs/ARCHITECTURE.md` walks one write through them, file by file.
+//! `cli` and `app` stand on top. `docs/ARCHITECTURE.md` walks one write through them, file by file.
 
+pub mod app;
+pub mod cli;
+
+pub mod api;
 pub mod intake;
 pub mod ledger;
 pub mod substrate;

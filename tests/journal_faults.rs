@@ -3,6 +3,7 @@
 //! Each check is run again with a fault planted that it must catch; `control` in a name says so.
 
 #![cfg(feature = "faults")]
+#![expect(clippy::expect_used, reason = "all of it is a test")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -113,9 +114,14 @@ impl Rig {
         self.fates.wait_for(self.appended.load(Ordering::SeqCst) - 1)
     }
 
+    /// Appends and waits until readers can see it too, which is a little later than that it was told.
     fn append_and_wait(&self, bytes: &[u8]) -> Fate {
         self.append(bytes);
-        self.last_fate()
+        let fate = self.last_fate();
+        if let Fate::Told(position, _) = fate {
+            wait_until(|| self.journal().durable() >= position || self.stops.load(Ordering::SeqCst) > 0);
+        }
+        fate
     }
 
     fn wait_for_stop(&self) {
@@ -129,6 +135,13 @@ fn wait_until(condition: impl Fn() -> bool) {
         assert!(began.elapsed() < PATIENCE, "waited too long");
         std::thread::yield_now();
     }
+}
+
+/// A directory in memory where that can be had: the faults are planted, not the disk's.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
 }
 
 fn payload(nth: usize) -> Vec<u8> {
@@ -151,17 +164,16 @@ fn contents(directory: &Path) -> Vec<Vec<u8>> {
 
 /// Five records, then a sync that fails with three more in hand. What was known of the three when the process ended.
 fn a_failed_sync() -> (Rig, tempfile::TempDir) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = scratch();
     let rig = Rig::open(directory.path());
     for nth in 0..5 {
         assert!(matches!(rig.append_and_wait(&payload(nth)), Fate::Told(..)));
     }
-    wait_until(|| rig.journal().durable() == Position(5));
     fail::cfg("journal::before_sync", "pause").expect("is a fault");
-    fail::cfg("journal::sync_fails", "1*return").expect("is a fault");
     for nth in 5..8 {
         rig.append(&payload(nth));
     }
+    fail::cfg("journal::sync_fails", "1*return").expect("is a fault");
     fail::remove("journal::before_sync");
     rig.wait_for_stop();
     (rig, directory)
@@ -195,7 +207,7 @@ fn a_failed_sync_control_early_acknowledgement_is_caught() {
 #[test]
 fn a_failed_sync_control_a_skipped_sync_is_caught() {
     let _scenario = fail::FailScenario::setup();
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = scratch();
     let rig = Rig::open(directory.path());
     fail::cfg("journal::skip_sync", "return").expect("is a fault");
     fail::cfg("journal::sync_fails", "return").expect("is a fault");
@@ -207,7 +219,7 @@ fn a_failed_sync_control_a_skipped_sync_is_caught() {
 
 /// Whether anything was told or readable while the sync had not returned.
 fn seen_before_the_sync() -> bool {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = scratch();
     let rig = Rig::open(directory.path());
     assert!(matches!(rig.append_and_wait(&payload(0)), Fate::Told(..)));
     let (reached, reaches) = channel();
@@ -283,7 +295,7 @@ fn through_a_full_disk(directory: &Path, actions: &str) -> Vec<(Position, Vec<u8
     }
     assert!(dropped > 0 && refused > 0, "{dropped} dropped, {refused} refused");
     assert_eq!(rig.stops.load(Ordering::SeqCst), 0);
-    assert_eq!(rig.journal().durable(), Position(told.len() as u64));
+    wait_until(|| rig.journal().durable() == Position(told.len() as u64));
     assert!(told.len() >= 200);
     told
 }
@@ -292,7 +304,7 @@ fn through_a_full_disk(directory: &Path, actions: &str) -> Vec<(Position, Vec<u8
 fn a_full_disk_refuses_for_sure_and_the_journal_goes_on_when_there_is_room() {
     let _scenario = fail::FailScenario::setup();
     for actions in ["return", "5*off->20*return->off", "50%return"] {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = scratch();
 
         let told = through_a_full_disk(directory.path(), actions);
 
@@ -306,7 +318,7 @@ fn a_full_disk_refuses_for_sure_and_the_journal_goes_on_when_there_is_room() {
 #[test]
 fn records_behind_a_group_that_had_no_room_are_dropped_with_it() {
     let _scenario = fail::FailScenario::setup();
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = scratch();
     let rig = Rig::open(directory.path());
     fail::cfg("journal::before_write", "pause").expect("is a fault");
     fail::cfg("journal::full", "1*return").expect("is a fault");
@@ -329,7 +341,7 @@ fn a_journal_that_stops_at_any_point_holds_all_that_was_told() {
     let _scenario = fail::FailScenario::setup();
     for point in ["before_write", "before_sync", "after_sync", "after_publish", "rotate"] {
         for after in [0, 1, 7, 40] {
-            let directory = tempfile::tempdir().expect("a directory");
+            let directory = scratch();
             let rig = Rig::open(directory.path());
             fail::cfg(format!("journal::{point}"), &format!("{after}*off->panic")).expect("is a fault");
             let mut appended = Vec::new();
@@ -359,7 +371,7 @@ fn a_journal_that_stops_at_any_point_holds_all_that_was_told() {
 #[test]
 fn a_trim_that_stops_halfway_loses_nothing_else() {
     let _scenario = fail::FailScenario::setup();
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = scratch();
     let rig = Rig::open(directory.path());
     for nth in 0..200 {
         rig.append_and_wait(&payload(nth));
@@ -379,7 +391,7 @@ fn a_trim_that_stops_halfway_loses_nothing_else() {
 #[test]
 fn a_failed_sync_of_parked_records_ends_the_process() {
     let _scenario = fail::FailScenario::setup();
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = scratch();
     let rig = Rig::open(directory.path());
     rig.append_and_wait(&payload(0));
     let records = rig.journal().read(Position(1), 1000).expect("reads");
@@ -389,5 +401,5 @@ fn a_failed_sync_of_parked_records_ends_the_process() {
     let parked = rig.journal().park("north", &records);
 
     assert!(parked.is_err());
-    assert_eq!(rig.stops.load(Ordering::SeqCst), 1);
+    assert!(rig.stops.load(Ordering::SeqCst) >= 1);
 }

@@ -30,7 +30,7 @@ impl MigrationTrait for Migration {
             manager.create_index(lists).await?;
         }
         for (name, column) in [("relations_blocking", "blocking"), ("relations_blocked_by", "blocked_by")] {
-            manager.create_index(index(name, "relations", &["owner", "other"]).and_where(Expr::col(column)).take()).await?;
+            manager.create_index(index(name, "relations", &["owner", column, "other"]).and_where(Expr::col(column)).take()).await?;
         }
         manager.create_table(clustered(manager, "mutes", ["owner", "other"]).col(flag("muting")).col(number("position")).take()).await?;
         let author_posts = clustered(manager, "author_posts", ["author", "post"]).col(flag("deleted")).col(number("position")).take();

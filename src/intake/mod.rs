@@ -3,6 +3,7 @@
 //! A wish becomes a command with ids, is checked as far as can be seen, gets room in the queue, and is appended to the
 //! journal. The receipt is given when the sync that covers it has returned: from then on the write survives, and its author sees it.
 
+pub mod accounts;
 mod admission;
 mod digest;
 mod receipt;
@@ -11,6 +12,7 @@ mod submit;
 
 pub use admission::Quota;
 pub use receipt::{Receipt, Submission, SubmitError, Wish, WriteState, WriteStatus, rejection_kind};
+pub use submit::Decided;
 
 pub use crate::ledger::view::Seen;
 

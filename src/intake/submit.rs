@@ -13,10 +13,19 @@ use crate::ledger::kept_keys::{KeyReservation, KeyState, has_digest};
 use crate::ledger::view::{PROVISIONAL, Preview, ViewError};
 use crate::ledger::writes::Progress;
 use crate::substrate::journal::{AppendError, Draft, Locator};
+use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Entry, KeyUse};
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{Position, UserId, WriteId};
 use crate::vocabulary::owner::{LaneAddress, Owner};
+
+/// What became of a command that its caller waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    pub position: Position,
+    pub accepted_at: Millis,
+    pub progress: Progress,
+}
 
 impl Intake {
     /// Accepts a write: `Ok` once it is durable, or visible as the submission asks. Dropping the future never undoes what was appended.
@@ -67,20 +76,15 @@ impl Intake {
     }
 
     /// Journals a command and waits until it is decided, or until all its rows are there. For what answers synchronously.
-    pub async fn decide(
-        &self,
-        author: UserId,
-        command: Command,
-        until_visible: bool,
-        within: Duration,
-    ) -> Result<(Position, Progress), SubmitError> {
+    pub async fn decide(&self, author: UserId, command: Command, until_visible: bool, within: Duration) -> Result<Decided, SubmitError> {
         let write = WriteId::from_raw(self.ids.next().map_err(internal)?);
-        let entry = Entry { position: PROVISIONAL, write, author, accepted_at: self.ledger.clock.now(), key: None, command };
+        let accepted_at = self.ledger.clock.now();
+        let entry = Entry { position: PROVISIONAL, write, author, accepted_at, key: None, command };
         let word = self.ledger.writes.watch(write, until_visible);
         let decided = async {
             let position = self.append(entry, None).await?;
             let progress = word.await.map_err(|_lost| SubmitError::Indefinite)?;
-            Ok((position, progress))
+            Ok(Decided { position, accepted_at, progress })
         };
         let result = tokio::time::timeout(within, decided).await.unwrap_or(Err(SubmitError::Indefinite));
         if result.is_err() {
@@ -145,6 +149,11 @@ impl Intake {
             Some(preview) => self.view.seen(author, preview, position).await,
             None => Seen::Nothing,
         }
+    }
+
+    /// Appends an entry once more that could not be applied, with its ids: an operator has mended what was wrong.
+    pub async fn append_again(&self, entry: Entry) -> Result<Position, SubmitError> {
+        self.append(Entry { position: PROVISIONAL, key: None, ..entry }, None).await
     }
 
     /// Finds room for an entry and appends it; returns when it is durable.

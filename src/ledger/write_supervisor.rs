@@ -84,7 +84,7 @@ impl Order for Observe {
 }
 
 /// The observable state of a supervisor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     pub limit: usize,
     pub adaptive: bool,
@@ -94,6 +94,8 @@ pub struct Observation {
     pub panics: u64,
     pub failures: u64,
     pub dead_letters: u64,
+    /// How long the last committed batch took, in milliseconds.
+    pub batch_latency_ms: f64,
     /// Why the shard is down, if it is.
     pub down: Option<String>,
 }
@@ -149,6 +151,7 @@ pub struct WriteSupervisor {
     panics: u64,
     failures: u64,
     dead_letters: u64,
+    last_batch: Duration,
     down: Option<String>,
     draining: Option<Ticket<()>>,
 }
@@ -186,6 +189,7 @@ impl WriteSupervisor {
             panics: 0,
             failures: 0,
             dead_letters: 0,
+            last_batch: Duration::ZERO,
             down: None,
             draining: None,
         }
@@ -300,6 +304,7 @@ impl WriteSupervisor {
         metrics::counter!("sosik_job_rows_total", "job" => flight.job.name()).increment(flight.job.rows() as u64);
         match flight.job.as_ref() {
             Job::Batch(runs) => {
+                self.last_batch = elapsed;
                 self.observe(runs, elapsed);
                 runs.iter().for_each(|run| self.lanes.done(run));
             }
@@ -587,6 +592,7 @@ impl Handler<Envelope<Observe>> for WriteSupervisor {
             panics: self.panics,
             failures: self.failures,
             dead_letters: self.dead_letters,
+            batch_latency_ms: self.last_batch.as_secs_f64() * 1000.0,
             down: self.down.clone(),
         });
     }

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod mailbox;
 pub mod snowflake;
 pub mod telemetry;
+pub mod timestamp;
 
 /// The exit code of a process that stopped itself rather than go on with doubtful state.
 pub const EXIT_FAIL_STOP: i32 = 70;

@@ -112,9 +112,11 @@ pub enum Command {
         password_hash: String,
         keep: Option<SessionId>,
     },
-    /// The same password under stronger parameters: ends nothing.
+    /// The same password under stronger parameters: ends nothing. Has no effect unless `replaces` is the hash that stands then:
+    /// the password may have been changed since it was compared.
     RehashPassword {
         password_hash: String,
+        replaces: String,
     },
     /// Too many failed logins: strangers wait until then. 0 clears it.
     BackOffLogin {

@@ -69,8 +69,13 @@ pub(super) fn decide(transition: &mut Transition, entry: &Entry) -> Decided {
             Ok((Happened::SessionsEnded { sessions: vec![*session] }, Vec::new()))
         }
         Command::ChangePassword { password_hash, keep } => change_password(transition, entry, password_hash, *keep),
-        Command::RehashPassword { password_hash } => {
-            let account = AccountRow { password_hash: Some(password_hash.clone()), ..account(transition, author)? };
+        Command::RehashPassword { password_hash, replaces } => {
+            let account = account(transition, author)?;
+            if account.password_hash.as_ref() != Some(replaces) {
+                // The password was changed since it was compared: the old one must not come back.
+                return Ok((Happened::Nothing, Vec::new()));
+            }
+            let account = AccountRow { password_hash: Some(password_hash.clone()), ..account };
             transition.after.accounts.insert(author, account);
             Ok((Happened::Nothing, Vec::new()))
         }

@@ -34,6 +34,10 @@ fn create(
     body: &CommentBody,
 ) -> Decided {
     posts::standing(transition, post)?;
+    if row!(transition.comments, &comment).is_some() {
+        // A dead letter that was retried twice.
+        return Ok((Happened::Nothing, Vec::new()));
+    }
     if let Some(parent) = parent {
         let parent_row = standing(transition, post, parent)?;
         if !parent_row.answered {

@@ -34,6 +34,10 @@ pub(super) fn standing(transition: &Transition, post: PostId) -> Result<&PostRow
 }
 
 fn create(transition: &mut Transition, entry: &Entry, post: PostId, body: &PostBody) -> (Happened, Vec<Relay>) {
+    if row!(transition.posts, &post).is_some() {
+        // A dead letter that was retried twice.
+        return (Happened::Nothing, Vec::new());
+    }
     let row = PostRow { post, author: entry.author, body: body.clone(), revision: entry.position, edited_at: None, deleted: false };
     transition.after.posts.insert(post, row);
     let relay = Relay::AuthorPost { author: entry.author, post, deleted: false };

@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::disk;
@@ -26,7 +27,8 @@ use super::prepare::{PREPARED_NAME, Preparer, make_blank_file};
 use super::record::Seed;
 use super::recovery::{Cut, Expectation, Order, Recovered, Refusal, SEGMENT_BYTES_MAX, recover};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, framed_bytes, list_segments};
-use super::writer::{Parts, Shared, Writer, begin_segment};
+use super::shared::{Parts, Shared};
+use super::writer::{Writer, begin_segment};
 use super::{AppendError, Bell, Draft, Journal, JournalId, Locator, RECORD_BYTES_MAX, ReadError, Record};
 use crate::vocabulary::ids::Position;
 
@@ -49,6 +51,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// What is kept in memory of the newest records, for readers.
     pub recent_bytes_max: usize,
+    /// The least time from one sync to the next while records keep coming; one that comes after a rest is synced at once.
+    pub sync_interval: Duration,
     /// A new journal begins above this: the highest position of any shard. A journal that exists goes on where it stands.
     pub at_least: Position,
     /// What to do when the journal cannot be trusted any more.
@@ -62,6 +66,7 @@ impl Default for Options {
             segment_bytes: 16 * 1024 * 1024,
             // Supervisors that keep up never read the disk.
             recent_bytes_max: 4 * 1024 * 1024,
+            sync_interval: Duration::ZERO,
             at_least: Position::START,
             // Not `exit`: no destructor of a program that cannot be trusted may run, and none may hang.
             fail_stop: Arc::new(|_| std::process::abort()),
@@ -180,6 +185,7 @@ impl EmbeddedJournal {
             directory: directory.to_path_buf(),
             segment_bytes,
             record_bytes_max: RECORD_BYTES_MAX.min(fits),
+            sync_interval: options.sync_interval,
             recent_bytes_max: options.recent_bytes_max,
             last: after,
             chain,

@@ -18,6 +18,7 @@ mod recent;
 mod record;
 mod recovery;
 mod segment;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod writer;

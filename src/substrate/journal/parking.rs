@@ -17,7 +17,8 @@ use super::mark::Mark;
 use super::record::{self, Seed, Stamp};
 use super::recovery::{Expectation, Order, recover};
 use super::segment::{Segment, SegmentHeader};
-use super::writer::{Shared, begin_segment};
+use super::shared::Shared;
+use super::writer::begin_segment;
 use super::{JournalId, ReadError, Record};
 use crate::vocabulary::ids::Position;
 

@@ -150,6 +150,8 @@ fn fill(file: &File, bytes: u64) -> io::Result<()> {
     while offset < bytes {
         let length = zeros.len().min((bytes - offset) as usize);
         file.write_all_at(&zeros[..length], offset)?;
+        // Piece by piece: a sync of a group never queues behind all of the zeros.
+        rustix::fs::fdatasync(file)?;
         offset += length as u64;
     }
     file.sync_all()

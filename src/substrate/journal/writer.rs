@@ -7,25 +7,19 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::disk;
-use super::embedded::FailStop;
-use super::mark::Mark;
-use super::measures::Measures;
 use super::prepare::Preparer;
-use super::recent::{Chunk, Recent};
-use super::record::{self, Seed, Stamp};
+use super::recent::Chunk;
+use super::record::{self, Seed};
 use super::segment::{Segment, SegmentHeader};
-use super::{AppendError, Bell, Draft, JournalId, Locator};
+use super::shared::{Durable, Group, Shared};
 use crate::vocabulary::ids::Position;
 
-/// What may wait for the journal's thread. Admission, which counts the same bytes until they are applied, stays far below: it is
-/// a bound against a fault of ours, and what passes it is refused as if the disk were full.
-pub(super) const GATHERED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// After the disk was full, how long appends are refused at once before one is tried again.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(50);
 /// After so much rest the mark is made durable.
@@ -33,161 +27,6 @@ const REST: Duration = Duration::from_millis(200);
 /// A buffer that one large group made is not kept for the small ones.
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 const RECORDS_KEPT: usize = 8 * 1024;
-
-type Durable = Box<dyn FnOnce(Position, Locator) + Send>;
-
-/// Records on their way to the disk: their frames, where each ends, and whom to tell.
-#[derive(Default)]
-pub(super) struct Group {
-    bytes: Vec<u8>,
-    ends: Vec<u32>,
-    durables: Vec<Durable>,
-}
-
-/// Where appends meet the journal's thread.
-pub(super) struct Gathering {
-    group: Group,
-    next: Position,
-    chain: u32,
-    closed: bool,
-    writer_rests: bool,
-    full_until: Option<Instant>,
-}
-
-/// What the journal's thread shares with those who append and read.
-pub(super) struct Shared {
-    pub(super) id: JournalId,
-    pub(super) seed: Seed,
-    pub(super) epoch: u32,
-    pub(super) directory: PathBuf,
-    pub(super) segment_bytes: u64,
-    pub(super) record_bytes_max: usize,
-    gathering: Mutex<Gathering>,
-    wake: Condvar,
-    durable: AtomicU64,
-    /// Ascending; the last one is being written.
-    pub(super) segments: RwLock<Vec<Arc<Segment>>>,
-    pub(super) recent: Recent,
-    pub(super) mark: Mark,
-    pub(super) bell: Mutex<Option<Bell>>,
-    pub(super) measures: Measures,
-    fail_stop: FailStop,
-}
-
-/// What the parts of [`Shared`] are made of.
-pub(super) struct Parts {
-    pub(super) id: JournalId,
-    pub(super) seed: Seed,
-    pub(super) epoch: u32,
-    pub(super) directory: PathBuf,
-    pub(super) segment_bytes: u64,
-    pub(super) record_bytes_max: usize,
-    pub(super) recent_bytes_max: usize,
-    pub(super) last: Position,
-    pub(super) chain: u32,
-    pub(super) segments: Vec<Arc<Segment>>,
-    pub(super) mark: Mark,
-    pub(super) fail_stop: FailStop,
-}
-
-impl Shared {
-    pub(super) fn new(parts: Parts) -> Self {
-        let gathering = Gathering {
-            group: Group::default(),
-            next: parts.last.next(),
-            chain: parts.chain,
-            closed: false,
-            writer_rests: false,
-            full_until: None,
-        };
-        Self {
-            id: parts.id,
-            seed: parts.seed,
-            epoch: parts.epoch,
-            directory: parts.directory,
-            segment_bytes: parts.segment_bytes,
-            record_bytes_max: parts.record_bytes_max,
-            gathering: Mutex::new(gathering),
-            wake: Condvar::new(),
-            durable: AtomicU64::new(parts.last.0),
-            segments: RwLock::new(parts.segments),
-            recent: Recent::new(parts.recent_bytes_max),
-            mark: parts.mark,
-            bell: Mutex::new(None),
-            measures: Measures::describe(),
-            fail_stop: parts.fail_stop,
-        }
-    }
-
-    pub(super) fn durable(&self) -> Position {
-        Position(self.durable.load(Ordering::Acquire))
-    }
-
-    fn gathering(&self) -> MutexGuard<'_, Gathering> {
-        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives a draft the next position and a place in the group that gathers.
-    pub(super) fn append(&self, draft: Draft) -> Result<(), AppendError> {
-        let length = draft.bytes.len();
-        if length > self.record_bytes_max {
-            return Err(AppendError::TooLarge(length));
-        }
-        let payload_checksum = crc32c::crc32c(&draft.bytes);
-        let durable = self.durable();
-
-        let mut gathering = self.gathering();
-        if gathering.closed {
-            return Err(AppendError::Closed);
-        }
-        if let Some(until) = gathering.full_until {
-            if Instant::now() < until {
-                return Err(AppendError::Full(io::ErrorKind::StorageFull.into()));
-            }
-            gathering.full_until = None;
-        }
-        if gathering.group.bytes.len() + length > GATHERED_BYTES_MAX {
-            return Err(AppendError::Full(io::ErrorKind::QuotaExceeded.into()));
-        }
-        let Gathering { group, next, chain, .. } = &mut *gathering;
-        let stamp = Stamp { before: *chain, epoch: self.epoch, position: *next, durable };
-        *chain = record::encode(&mut group.bytes, self.seed, stamp, &draft.bytes, payload_checksum);
-        *next = next.next();
-        group.ends.push(group.bytes.len() as u32);
-        group.durables.push(draft.durable);
-        let wakes = std::mem::take(&mut gathering.writer_rests);
-        drop(gathering);
-
-        if wakes {
-            self.wake.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Refuses further appends; the thread ends when it has written what was taken.
-    pub(super) fn close(&self) {
-        self.gathering().closed = true;
-        self.wake.notify_all();
-    }
-
-    /// Ends the process, or in a test what its hook does; then nothing more is taken.
-    pub(super) fn fail_stop(&self, what: &str, error: &io::Error) {
-        tracing::error!(%error, what, directory = %disk::shown(&self.directory), "the journal cannot be trusted: stopping");
-        (self.fail_stop)(what);
-        let mut gathering = self.gathering();
-        gathering.closed = true;
-        let group = std::mem::take(&mut gathering.group);
-        drop(gathering);
-        drop(group);
-    }
-
-    /// Bytes of the main segments on the disk.
-    pub(super) fn disk_bytes(&self) -> u64 {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let finished: u64 = segments.iter().rev().skip(1).map(|segment| segment.end()).sum();
-        finished + segments.last().map_or(0, |last| last.end().max(self.segment_bytes))
-    }
-}
 
 /// Why a group could not be made durable.
 enum Trouble {
@@ -213,6 +52,8 @@ pub(super) struct Writer {
     active: Arc<Segment>,
     /// The checksum of the last durable frame.
     chain: u32,
+    /// When the last group began to be written.
+    synced_at: Instant,
     /// Whom to tell of the group in hand. Here, and not in a function, so that they outlive an error or a panic: to drop one
     /// says that its record is not on the disk.
     durables: std::vec::IntoIter<Durable>,
@@ -245,7 +86,7 @@ impl Placement {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, preparer: Arc<Preparer>, active: Arc<Segment>) -> Self {
         let chain = active.header.chain;
-        Self { shared, preparer, active, chain, durables: Vec::new().into_iter() }
+        Self { shared, preparer, active, chain, synced_at: Instant::now(), durables: Vec::new().into_iter() }
     }
 
     /// Works until the journal is closed or broken. A panic, which only a draft or a bell could cause, breaks it too.
@@ -262,6 +103,7 @@ impl Writer {
         self.preparer.request();
         while let Some(group) = self.next_group()? {
             self.durables = group.durables.into_iter();
+            self.synced_at = Instant::now();
             match self.write_group(group.bytes, group.ends) {
                 Ok(()) => {}
                 Err(Trouble::NoRoom(error)) => {
@@ -294,6 +136,12 @@ impl Writer {
             }
         }
         gathering.writer_rests = false;
+        let since = self.synced_at.elapsed();
+        if since < self.shared.sync_interval && !gathering.closed {
+            drop(gathering);
+            std::thread::sleep(self.shared.sync_interval - since);
+            gathering = self.shared.gathering();
+        }
         let records = gathering.group.ends.len().min(RECORDS_KEPT);
         let empty = Group {
             bytes: Vec::with_capacity(gathering.group.bytes.len().min(BUFFER_BYTES_KEPT)),

@@ -61,9 +61,15 @@ pub(super) async fn follows(
 /// Those who have blocked `owner` or whom he has blocked, at most `max` of each.
 pub(super) async fn blocked_with(link: &Link, owner: UserId, max: u64) -> Result<Vec<UserId>, StoreError> {
     let mut found = Vec::new();
-    // Each direction has an index of its own, which an "or" would not use.
+    // Each direction has an index of its own, which an "or" would not use; said twice, or SQLite takes the key for as good
+    // and reads all pairs of the owner.
     for column in [relations::Column::Blocking, relations::Column::BlockedBy] {
-        let query = of_owner(owner).column(relations::Column::Other).and_where(Expr::col(column)).limit(max).take();
+        let query = of_owner(owner)
+            .column(relations::Column::Other)
+            .and_where(Expr::col(column))
+            .and_where(Expr::col(column).eq(true))
+            .limit(max)
+            .take();
         for row in link.rows(&query).await? {
             found.push(user(&row, 0)?);
         }

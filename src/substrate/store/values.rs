@@ -53,7 +53,7 @@ pub(super) fn comment(row: &QueryResult, index: usize) -> Result<CommentId, DbEr
 /// A small number: a lane, a shard, a count.
 pub(super) fn small<T: TryFrom<i64>>(row: &QueryResult, index: usize) -> Result<T, DbErr> {
     let number = get::<i64>(row, index)?;
-    T::try_from(number).map_err(|_| unreadable("a small number", number))
+    T::try_from(number).ok().ok_or_else(|| unreadable("a small number", number))
 }
 
 pub(super) fn lane(row: &QueryResult, index: usize) -> Result<Lane, DbErr> {

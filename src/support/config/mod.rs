@@ -22,7 +22,7 @@ pub use sections::{
     Api, Auth, Cache, Data, Issuer, Journal, JournalKind, Limits, LogFormat, Member, Nats, Node, Notify, Role, Server, Shards, Strategy,
     Stream, Telemetry, Write,
 };
-pub use values::{Network, Origin, PublicUrl, WORKERS_MAX, Workers};
+pub use values::{Network, Origin, PublicUrl, WORKERS_MAX, Workers, parse_span};
 
 /// What begins the name of each variable that is ours.
 const VARIABLE_PREFIX: &str = "SOSIK__";

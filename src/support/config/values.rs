@@ -20,6 +20,11 @@ fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// A span of time such as `10m`, as the configuration writes it.
+pub fn parse_span(text: &str) -> Option<Duration> {
+    parse_with_unit(text, &SPAN_UNITS).map(Duration::from_millis)
+}
+
 /// The shortest text that says the same.
 fn format_with_unit(value: u64, units: &[(&str, u64)], smallest: &str) -> String {
     let mut sorted = units.to_vec();
@@ -79,7 +84,7 @@ pub(super) mod span {
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-            parse_with_unit(text, &SPAN_UNITS).map(Duration::from_millis).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            parse_span(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
         }
     }
 

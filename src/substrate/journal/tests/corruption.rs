@@ -270,7 +270,7 @@ fn zeroed_pages_are_cut_or_refused() {
 
 #[test]
 fn swapped_blocks_are_cut_or_refused() {
-    // Caught fault: frames that do not name their predecessor, swapped where a frame is as long as a block.
+    // Caught faults: no mark, or one that nobody looks at.
     for mark in [Mark::Torn, Mark::Marked] {
         let sample = Sample::new(mark);
         let (_, bytes, end) = &sample.tail;
@@ -349,6 +349,43 @@ fn a_stale_segment_put_back_is_never_taken_for_the_journal() {
 }
 
 #[test]
+fn a_record_of_another_history_of_the_same_journal_is_never_served() {
+    // Two copies went on differently: journal, epoch, positions and lengths agree. Caught fault: a chain that is not checked.
+    let mine = Directory::new(SEGMENT_BYTES);
+    drop(mine.open());
+    let other = mine.copy();
+    let (mine_open, other_open) = (mine.open(), other.open());
+    let records: Vec<_> = (0..5).flat_map(|nth| append(&mine_open.journal, [vec![nth; PAYLOAD_BYTES]])).collect();
+    (0..5).for_each(|nth| drop(append(&other_open.journal, [vec![nth + 100; PAYLOAD_BYTES]])));
+    let foreign = std::fs::read(&other.segments()[0]).expect("reads");
+    for mark in [Mark::Marked, Mark::Torn] {
+        for nth in 0..5 {
+            let copy = mine.copy();
+            if mark == Mark::Torn {
+                std::fs::remove_file(copy.path().join("mark")).expect("removes");
+            }
+            let path = copy.segments().remove(0);
+            let mut bytes = std::fs::read(&path).expect("reads");
+            let frame = SEGMENT_HEADER_BYTES + nth * FRAME_BYTES..SEGMENT_HEADER_BYTES + (nth + 1) * FRAME_BYTES;
+            bytes[frame.clone()].copy_from_slice(&foreign[frame.clone()]);
+            std::fs::write(&path, bytes).expect("writes");
+
+            match outcome(&copy.path()) {
+                Outcome::Refused { offset, .. } => {
+                    // The first foreign record continues the same chain: it is its successor that does not.
+                    let expected = if nth == 0 { frame.end } else { frame.start };
+                    assert_eq!(offset, expected as u64, "record {nth}");
+                }
+                // Only the last record, of which nothing says that it was durable.
+                Outcome::Opened { held, .. } => {
+                    assert_eq!((mark == Mark::Torn, nth, held), (true, 4, plain(&records[..4])));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_missing_segment_refuses_the_start() {
     for mark in [Mark::Torn, Mark::Marked] {
         let sample = Sample::new(mark);
@@ -374,6 +411,26 @@ fn an_older_last_segment_put_back_refuses_the_start() {
     let Outcome::Refused { offset, .. } = outcome(&copy.path()) else { panic!("was opened") };
 
     assert_eq!(offset, (SEGMENT_HEADER_BYTES + 10 * FRAME_BYTES) as u64);
+}
+
+#[test]
+fn a_torn_write_behind_parked_records_is_cut() {
+    let directory = Directory::new(SEGMENT_BYTES);
+    let opened = directory.open();
+    let records = append(&opened.journal, payloads(20, PAYLOAD_BYTES));
+    opened.journal.park("north", &records[..10]).expect("parks");
+    let copy = directory.copy();
+    let (_, path) = list_segments(&copy.path().join("parked/shard-north")).expect("lists").remove(0);
+    let mut bytes = std::fs::read(&path).expect("reads");
+    bytes.extend(b"SJR\x01 and then the power went");
+    std::fs::write(&path, bytes).expect("writes");
+
+    let opened = copy.open();
+
+    let parked = |journal: &dyn Journal| plain(&journal.read_parked("north", Position::START, 1_000_000).expect("reads"));
+    assert_eq!(parked(&opened.journal), plain(&records[..10]));
+    opened.journal.park("north", &records).expect("parks the rest");
+    assert_eq!(parked(&opened.journal), plain(&records));
 }
 
 #[test]

@@ -6,8 +6,10 @@ mod properties;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::contract::{Place, append, journal_contract, payloads, read_all};
+use super::contract::{Place, Told, append, journal_contract, payloads, read_all};
 use super::embedded::{EmbeddedJournal, OpenError, Opened, Options};
 use super::recovery::Refusal;
 use super::{Journal, ReadError, Record};
@@ -21,7 +23,10 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(segment_bytes: u64) -> Self {
-        Self { root: tempfile::tempdir().expect("a directory"), segment_bytes }
+        // In memory where that can be had: these tests open thousands of journals, and none looks at the disk behind its files.
+        let memory = Path::new("/dev/shm");
+        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { root: root.expect("a directory"), segment_bytes }
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -73,59 +78,71 @@ pub(super) fn plain(records: &[Record]) -> Vec<(Position, Vec<u8>)> {
 }
 
 impl Place for Directory {
+    fn tight() -> Self {
+        Self::new(8 * 1024)
+    }
+
+    fn roomy() -> Self {
+        Self::new(2 * super::RECORD_BYTES_MAX as u64)
+    }
+
     fn open(&self) -> Arc<dyn Journal> {
         Arc::new(self.open().journal)
     }
 }
 
 mod contract {
-    //! With segments so small that most tests pass several, and none is served from memory alone; the limit needs large ones.
+    //! With segments so small that most tests pass several, and nearly nothing in memory.
     use super::*;
 
-    fn place() -> Directory {
-        if std::thread::current().name().is_some_and(|name| name.contains("at_the_limit")) {
-            Directory::new(2 * crate::substrate::journal::RECORD_BYTES_MAX as u64)
-        } else {
-            Directory::new(8 * 1024)
-        }
-    }
-
-    journal_contract!(place());
+    journal_contract!(Directory);
 }
 
 mod contract_from_memory {
-    //! With the sizes that a server uses: most reads come from the newest groups in memory.
+    //! With as much in memory as a server keeps: all reads but those after a restart come from there.
     use super::*;
 
-    struct Large(Directory);
+    struct InMemory(Directory);
 
-    impl Place for Large {
+    impl Place for InMemory {
+        fn tight() -> Self {
+            Self(Directory::tight())
+        }
+
+        fn roomy() -> Self {
+            Self(Directory::roomy())
+        }
+
         fn open(&self) -> Arc<dyn Journal> {
-            let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
+            let options = Options { segment_bytes: self.0.segment_bytes, ..Options::default() };
             Arc::new(EmbeddedJournal::open(&self.0.path(), options).expect("opens").journal)
         }
     }
 
-    #[test]
-    fn the_newest_records_are_read_as_from_the_file() {
-        let place = Large(Directory::new(0));
+    journal_contract!(InMemory);
+}
 
-        crate::substrate::journal::contract::a_locator_finds_its_record_also_after_a_restart(&place);
+#[test]
+fn with_an_interval_records_that_come_one_by_one_share_a_sync() {
+    let directory = Directory::new(8192);
+    let options = Options { sync_interval: Duration::from_millis(300), ..Options::default() };
+    let journal = EmbeddedJournal::open(&directory.path(), options).expect("opens").journal;
+    let rings = Arc::new(AtomicUsize::new(0));
+    let counted = rings.clone();
+    journal.set_bell(Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    }));
+    let told = Told::new();
+
+    for payload in payloads(30, 0) {
+        journal.append(told.draft(&payload)).expect("appends");
+        // Much longer than a sync takes, and all of them much shorter than the interval.
+        std::thread::sleep(Duration::from_millis(1));
     }
 
-    #[test]
-    fn what_is_trimmed_is_not_served_from_memory() {
-        let place = Large(Directory::new(0));
-
-        crate::substrate::journal::contract::trimming_gives_back_what_is_below_and_nothing_else(&place);
-    }
-
-    #[test]
-    fn a_read_from_memory_stops_near_its_bytes() {
-        let place = Large(Directory::new(0));
-
-        crate::substrate::journal::contract::a_read_stops_near_its_bytes_but_gives_one_record(&place);
-    }
+    assert_eq!((0..30).map(|_| told.next().0.0).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+    journal.close();
+    assert!(rings.load(Ordering::SeqCst) <= 2);
 }
 
 #[test]

@@ -10,6 +10,15 @@ use super::super::{Journal, ReadError, Record};
 use super::{Directory, plain};
 use crate::vocabulary::ids::Position;
 
+/// So many, or as many as `PROPTEST_CASES` says.
+fn cases(usual: u32) -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = usual;
+    }
+    config
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append {
@@ -77,7 +86,7 @@ fn payload(seed: usize, length: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn a_journal_is_a_vector_that_forgets_only_what_was_trimmed(steps in steps()) {
@@ -188,18 +197,24 @@ impl Mutation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn a_mutated_journal_is_refused_or_holds_all_that_was_acknowledged(
         mutations in prop::collection::vec((any::<prop::sample::Index>(), mutation()), 1..4),
         rounds in prop::collection::vec(1..60_usize, 1..4),
         reopened in any::<bool>(),
+        power_cut in any::<bool>(),
     ) {
         let mut directory = Directory::new(4 * 1024);
         let mut open = directory.open();
         let mut all = Vec::new();
+        let mut marked = 0;
+        let mut mark = Vec::new();
         for count in rounds {
+            // What a power cut leaves of the mark may be older than the last records.
+            marked = all.len();
+            mark = std::fs::read(directory.path().join("mark")).expect("reads");
             if reopened {
                 drop(open);
                 open = directory.open();
@@ -210,6 +225,11 @@ proptest! {
         let left = directory.copy();
         drop(open);
         directory = left;
+        if power_cut {
+            std::fs::write(directory.path().join("mark"), mark).expect("writes");
+        } else {
+            marked = all.len();
+        }
         let files = directory.segments();
 
         for (file, mutation) in mutations {
@@ -218,7 +238,11 @@ proptest! {
         }
 
         match directory.try_open() {
-            Ok(opened) => prop_assert_eq!(plain(&read_all(&opened.journal)), all),
+            Ok(opened) => {
+                let held = plain(&read_all(&opened.journal));
+                prop_assert!(held.len() >= marked, "{} of {} records are left", held.len(), marked);
+                prop_assert_eq!(&held[..], &all[..held.len()]);
+            }
             Err(OpenError::Refused(_)) => {}
             Err(error) => panic!("neither opened nor refused: {error}"),
         }

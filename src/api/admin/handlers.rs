@@ -1,0 +1,138 @@
+//! The operators' calls.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::Payload;
+use serde::Serialize;
+
+use super::{DeadLetter, OperationError, WorkersSetting};
+use crate::api::call::{Answer, Call};
+use crate::api::extract::Query;
+use crate::api::problem::Problem;
+use crate::api::reply;
+use crate::support::timestamp::Timestamp;
+use crate::vocabulary::ids::WriteId;
+
+const LETTERS_LISTED_MAX: usize = 100;
+/// More than any database wants at once.
+const WORKERS_MAX: u64 = 1024;
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        let problem = Self::of_kind(error.kind());
+        match error {
+            OperationError::Invalid { field, detail } => Self::invalid(field, "invalid", detail),
+            OperationError::Internal(source) => {
+                tracing::error!(error = %source, "an operator's call failed");
+                problem
+            }
+            OperationError::NotFound | OperationError::Unavailable { .. } => problem,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct List<T: Serialize> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+fn whole<T: Serialize>(items: Vec<T>) -> Answer {
+    reply::plain(&List { items, next: None })
+}
+
+/// `GET /admin/shards`
+pub(in crate::api) async fn list_shards(call: Call) -> Answer {
+    whole(call.services.operations.shards().await?)
+}
+
+/// `GET /admin/lanes`
+pub(in crate::api) async fn list_lanes(call: Call) -> Answer {
+    whole(call.services.operations.lanes().await?)
+}
+
+/// `GET /admin/workers`
+pub(in crate::api) async fn list_workers(call: Call) -> Answer {
+    whole(call.services.operations.workers().await?)
+}
+
+/// `PUT /admin/workers` `{"workers": "adaptive" | number}`
+pub(in crate::api) async fn set_workers(call: Call, payload: Payload) -> Answer {
+    let received = call.body(payload, false).await?;
+    let members = received.members(&["workers"])?;
+    let setting = match members.optional_number("workers") {
+        Ok(Some(count)) if count <= WORKERS_MAX => WorkersSetting::Fixed(count as u32),
+        Ok(_) => return Err(Problem::invalid("workers", "range", "must be \"adaptive\" or a number from 0 to 1024")),
+        Err(_) if members.required("workers", Ok::<String, std::convert::Infallible>)? == "adaptive" => WorkersSetting::Adaptive,
+        Err(problem) => return Err(problem),
+    };
+    call.services.operations.set_workers(setting).await?;
+    whole(call.services.operations.workers().await?)
+}
+
+/// `GET /admin/journal`
+pub(in crate::api) async fn get_journal(call: Call) -> Answer {
+    reply::plain(&call.services.operations.journal().await?)
+}
+
+#[derive(Serialize)]
+struct DeadLetterBody<'a> {
+    id: WriteId,
+    shard: &'a str,
+    lane: u16,
+    position: u64,
+    kind: &'a str,
+    error: &'a str,
+    died_at: Timestamp,
+}
+
+impl<'a> From<&'a DeadLetter> for DeadLetterBody<'a> {
+    fn from(letter: &'a DeadLetter) -> Self {
+        Self {
+            id: letter.write,
+            shard: &letter.shard,
+            lane: letter.lane,
+            position: letter.position,
+            kind: letter.kind,
+            error: &letter.error,
+            died_at: Timestamp(letter.died_at),
+        }
+    }
+}
+
+/// `GET /admin/dead-letters?cursor=`: the cursor is the last id, since operators are trusted.
+pub(in crate::api) async fn list_dead_letters(call: Call) -> Answer {
+    let after = after(&call.query())?;
+    let letters = call.services.operations.dead_letters(after, LETTERS_LISTED_MAX).await?;
+    let next = letters.last().filter(|_| letters.len() == LETTERS_LISTED_MAX).map(|letter| letter.write.to_string());
+    reply::plain(&List { items: letters.iter().map(DeadLetterBody::from).collect(), next })
+}
+
+fn after(query: &Query<'_>) -> Result<Option<WriteId>, Problem> {
+    match query.get("cursor")? {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_cause| Problem::malformed("cursor: not the id of a write")),
+    }
+}
+
+/// `GET /admin/dead-letters/{write}`
+pub(in crate::api) async fn get_dead_letter(call: Call) -> Answer {
+    let letter = call.services.operations.dead_letter(call.id("write")?).await?;
+    reply::plain(&DeadLetterBody::from(&letter))
+}
+
+/// `POST /admin/dead-letters/{write}/retry`
+pub(in crate::api) async fn retry_dead_letter(call: Call, payload: Payload) -> Answer {
+    let write: WriteId = call.id("write")?;
+    call.no_body(payload).await?;
+    call.services.operations.retry(write).await?;
+    Ok(HttpResponse::new(StatusCode::ACCEPTED))
+}
+
+/// `POST /admin/dead-letters/{write}/discard`
+pub(in crate::api) async fn discard_dead_letter(call: Call, payload: Payload) -> Answer {
+    let write: WriteId = call.id("write")?;
+    call.no_body(payload).await?;
+    call.services.operations.discard(write).await?;
+    Ok(HttpResponse::new(StatusCode::NO_CONTENT))
+}

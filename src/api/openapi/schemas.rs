@@ -1,0 +1,337 @@
+//! The shapes: schemas, parameters, headers, problem responses.
+
+use serde_json::{Map, Value, json};
+
+use super::reference;
+use crate::api::call::WAIT_MAX_S;
+use crate::api::paging::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::api::problem::ProblemName;
+use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody, Username};
+
+/// What the texts may not hold: control characters but tab and newline. Blank texts are refused besides.
+const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[!-~][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+const ID_PATTERN: &str = "^[1-9][0-9]{0,17}$";
+const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$";
+const USERNAME_PATTERN: &str = "^[A-Za-z0-9_]([A-Za-z0-9_.]*[A-Za-z0-9_])?$";
+const CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]+$";
+/// `security.md` S11.
+const PASSWORD_CHARACTERS: (usize, usize) = (8, 128);
+
+fn schema(name: &str) -> Value {
+    reference("schemas", name)
+}
+
+fn text(characters_max: usize) -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": characters_max, "pattern": TEXT_PATTERN})
+}
+
+fn nullable(schema: &Value) -> Value {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
+
+/// An object whose members are all required but those named with a `?` at the end.
+fn object(open: bool, members: &[(&str, Value)]) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, schema) in members {
+        let optional = name.ends_with('?');
+        let name = name.trim_end_matches('?');
+        if !optional {
+            required.push(name.to_owned());
+        }
+        properties.insert(name.to_owned(), schema.clone());
+    }
+    let mut object = json!({"type": "object", "properties": properties, "additionalProperties": open});
+    if let (false, Some(object)) = (required.is_empty(), object.as_object_mut()) {
+        object.insert("required".to_owned(), json!(required));
+    }
+    object
+}
+
+fn page_of(item: &str, more: &[(&str, Value)]) -> Value {
+    let mut members = vec![("items", json!({"type": "array", "items": schema(item)})), ("next", nullable(&json!({"type": "string"})))];
+    members.extend_from_slice(more);
+    object(false, &members)
+}
+
+pub(super) fn all() -> Value {
+    let mut schemas = Map::new();
+    let groups = [values(), representations(), requests(), sign_in()];
+    for (name, schema) in groups.into_iter().flatten() {
+        schemas.insert(name.to_owned(), schema);
+    }
+    Value::Object(schemas)
+}
+
+type Named = Vec<(&'static str, Value)>;
+
+fn values() -> Named {
+    vec![
+        ("Identifier", json!({"type": "string", "pattern": ID_PATTERN})),
+        ("Time", json!({"type": "string", "format": "date-time", "pattern": TIME_PATTERN})),
+        ("Count", json!({"type": "integer", "minimum": 0})),
+        (
+            "Username",
+            json!({"type": "string", "minLength": Username::CHARACTERS_MIN, "maxLength": Username::CHARACTERS_MAX, "pattern": USERNAME_PATTERN}),
+        ),
+    ]
+}
+
+fn representations() -> Named {
+    let (id, time, count) = (schema("Identifier"), schema("Time"), schema("Count"));
+    let maybe_time = nullable(&time);
+    let flag = json!({"type": "boolean"});
+    let text = json!({"type": "string"});
+    let author = object(false, &[("id", id.clone()), ("username", text.clone()), ("display_name", text.clone())]);
+    let mode = json!({"type": "string", "enum": ["subscribed", "muted", "default"]});
+    let user_viewer =
+        object(false, &[("following", flag.clone()), ("followed_by", flag.clone()), ("blocking", flag.clone()), ("muting", flag.clone())]);
+    vec![
+        ("Author", author),
+        (
+            "Post",
+            object(
+                false,
+                &[
+                    ("id", id.clone()),
+                    ("version", count.clone()),
+                    ("author", schema("Author")),
+                    ("body", text.clone()),
+                    ("created_at", time.clone()),
+                    ("edited_at", maybe_time.clone()),
+                    ("likes", count.clone()),
+                    ("comments", count.clone()),
+                    ("viewer?", object(false, &[("liked", flag.clone()), ("subscription", mode)])),
+                ],
+            ),
+        ),
+        (
+            "Comment",
+            object(
+                false,
+                &[
+                    ("id", id.clone()),
+                    ("post_id", id.clone()),
+                    ("parent_id", nullable(&id)),
+                    ("author", schema("Author")),
+                    ("body", nullable(&text)),
+                    ("created_at", time.clone()),
+                    ("edited_at", maybe_time.clone()),
+                    ("likes", count.clone()),
+                    ("deleted", flag.clone()),
+                    ("viewer?", object(false, &[("liked", flag)])),
+                ],
+            ),
+        ),
+        (
+            "User",
+            object(
+                false,
+                &[
+                    ("id", id.clone()),
+                    ("username", text.clone()),
+                    ("display_name", text.clone()),
+                    ("bio", nullable(&text)),
+                    ("created_at", time),
+                    ("followers", count.clone()),
+                    ("following", count.clone()),
+                    ("posts", count.clone()),
+                    ("viewer?", user_viewer),
+                ],
+            ),
+        ),
+        ("Write", write(&id, &maybe_time)),
+        (
+            "Accepted",
+            object(
+                false,
+                &[("write", schema("Write")), ("post?", schema("Post")), ("comment?", schema("Comment")), ("user?", schema("User"))],
+            ),
+        ),
+        ("PostPage", page_of("Post", &[])),
+        ("CommentPage", page_of("Comment", &[("version", count.clone())])),
+        ("UserPage", page_of("User", &[])),
+        (
+            "Id",
+            object(
+                false,
+                &[
+                    ("id", id),
+                    ("timestamp", schema("Time")),
+                    ("datacenter", json!({"type": "integer", "minimum": 0, "maximum": 31})),
+                    ("worker", json!({"type": "integer", "minimum": 0, "maximum": 31})),
+                    ("sequence", json!({"type": "integer", "minimum": 0, "maximum": 4095})),
+                    ("shard", text),
+                ],
+            ),
+        ),
+        ("Problem", problem()),
+    ]
+}
+
+fn write(id: &Value, maybe_time: &Value) -> Value {
+    object(
+        false,
+        &[
+            ("id", id.clone()),
+            ("kind", json!({"type": "string", "pattern": "^[a-z_]+\\.[a-z]+$"})),
+            ("state", json!({"type": "string", "enum": ["accepted", "committed", "visible", "rejected"]})),
+            ("resource", json!({"type": "string", "format": "uri-reference"})),
+            ("accepted_at", maybe_time.clone()),
+            ("committed_at", maybe_time.clone()),
+            ("visible_at", maybe_time.clone()),
+            ("problem", nullable(&schema("Problem"))),
+        ],
+    )
+}
+
+fn problem() -> Value {
+    let field_error =
+        object(true, &[("field", json!({"type": "string"})), ("code", json!({"type": "string"})), ("detail", json!({"type": "string"}))]);
+    object(
+        true,
+        &[
+            ("type", json!({"type": "string", "format": "uri-reference"})),
+            ("title", json!({"type": "string"})),
+            ("status", json!({"type": "integer", "minimum": 400, "maximum": 599})),
+            ("detail?", json!({"type": "string"})),
+            ("request_id?", json!({"type": "string"})),
+            ("errors?", json!({"type": "array", "items": field_error})),
+            ("accepted?", json!({"type": ["boolean", "null"], "description": "Of writes: false if it did not and will not happen."})),
+        ],
+    )
+}
+
+fn requests() -> Named {
+    vec![
+        ("NewPost", object(false, &[("body", text(PostBody::CHARACTERS_MAX))])),
+        ("NewComment", object(false, &[("body", text(CommentBody::CHARACTERS_MAX)), ("parent_id?", nullable(&schema("Identifier")))])),
+        ("CommentEdit", object(false, &[("body", text(CommentBody::CHARACTERS_MAX))])),
+        ("NewSubscription", object(false, &[("mode", json!({"type": "string", "enum": ["subscribed", "muted", "default"]}))])),
+        ("NewFollow", object(false, &[("notify?", json!({"type": ["boolean", "null"]}))])),
+        (
+            "ProfileEdit",
+            object(false, &[("display_name?", text(DisplayName::CHARACTERS_MAX)), ("bio?", nullable(&text(Bio::CHARACTERS_MAX)))]),
+        ),
+    ]
+}
+
+fn sign_in() -> Named {
+    let password = json!({"type": "string", "minLength": PASSWORD_CHARACTERS.0, "maxLength": PASSWORD_CHARACTERS.1, "format": "password"});
+    let any_text = json!({"type": "string"});
+    let session = object(
+        false,
+        &[
+            ("id", schema("Identifier")),
+            ("device", any_text.clone()),
+            ("created_at", schema("Time")),
+            ("last_used_at", schema("Time")),
+            ("current", json!({"type": "boolean"})),
+        ],
+    );
+    vec![
+        (
+            "Registration",
+            object(
+                false,
+                &[
+                    ("username", schema("Username")),
+                    ("password", password.clone()),
+                    ("display_name?", nullable(&text(DisplayName::CHARACTERS_MAX))),
+                ],
+            ),
+        ),
+        ("Login", object(false, &[("username", any_text.clone()), ("password", any_text.clone())])),
+        ("Refresh", object(false, &[("refresh_token?", nullable(&any_text))])),
+        ("PasswordChange", object(false, &[("current_password", any_text.clone()), ("new_password", password)])),
+        (
+            "Grant",
+            object(
+                false,
+                &[
+                    ("user?", schema("User")),
+                    ("access_token?", any_text.clone()),
+                    ("token_type", json!({"const": "Bearer"})),
+                    ("expires_in", schema("Count")),
+                    ("refresh_token?", any_text),
+                    ("session_id", schema("Identifier")),
+                ],
+            ),
+        ),
+        ("Session", session),
+        ("SessionList", page_of("Session", &[])),
+        ("KeySet", object(true, &[("keys", json!({"type": "array", "items": {"type": "object"}}))])),
+    ]
+}
+
+pub(super) fn parameters() -> Value {
+    let path = |name: &str, schema: Value| json!({"name": name, "in": "path", "required": true, "schema": schema});
+    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
+    let header =
+        |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
+    let id = || schema("Identifier");
+    let problem_names: Vec<&str> = ProblemName::ALL.iter().map(|name| name.as_str()).collect();
+    json!({
+        "post": path("post", id()),
+        "comment": path("comment", id()),
+        "write": path("write", id()),
+        "session": path("session", id()),
+        "id": path("id", id()),
+        "user": {"name": "user", "in": "path", "required": true, "description": "An id, `@` and a username, or `me`.",
+            "schema": {"type": "string", "pattern": "^([1-9][0-9]{0,17}|@[A-Za-z0-9_][A-Za-z0-9_.]{1,28}[A-Za-z0-9_]|me)$"}},
+        "problem": path("name", json!({"type": "string", "enum": problem_names})),
+        "file": path("file", json!({"type": "string", "enum": ["docs.js", "swagger-ui.css", "swagger-ui-bundle.js"]})),
+        "limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT})),
+        "cursor": query("cursor", json!({"type": "string", "pattern": CURSOR_PATTERN})),
+        "order": query("order", json!({"type": "string", "enum": ["asc", "desc"], "default": "asc"})),
+        "cookies": query("cookies", json!({"type": "boolean", "default": false})),
+        "idempotency_key": header("Idempotency-Key", "Repeats with the same key take effect once.",
+            json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"})),
+        "prefer": header("Prefer", &format!("`wait=5` holds the answer until the write is visible, for at most {WAIT_MAX_S} seconds."),
+            json!({"type": "string"})),
+        "if_match": header("If-Match", "An entity tag: changes nothing if the text was changed since.",
+            json!({"type": "string", "pattern": "^\"[0-9]{1,18}-[0-9a-f]{16}\"$"})),
+        "if_none_match": header("If-None-Match", "An entity tag: answers 304 if nothing is new.", json!({"type": "string"})),
+        "consistency_token": header("Consistency-Token", "From an earlier answer: reads at least as fresh.",
+            json!({"type": "string", "pattern": CURSOR_PATTERN}))
+    })
+}
+
+pub(super) fn headers() -> Value {
+    let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    json!({
+        "Location": header("Where to ask for the write, or for what it made."),
+        "ETag": header("The revision of the text, and a digest of all that is shown."),
+        "Link": header("The next page, as rel=next."),
+        "Consistency-Token": header("Good for its reader: sent back on a read, that read is at least as fresh."),
+        "Idempotency-Replayed": header("The answer of an earlier request with the same key."),
+        "Preference-Applied": header("The wait that was granted."),
+        "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
+        "Allow": header("The methods of this address."),
+        "WWW-Authenticate": header("How to sign in (RFC 6750).")
+    })
+}
+
+/// The status of a problem by its name.
+pub(super) fn status_of(name: &str) -> u16 {
+    ProblemName::ALL.iter().find(|problem| problem.as_str() == name).map_or(500, |problem| problem.status())
+}
+
+/// A response for each problem, and one for any.
+pub(super) fn problem_responses() -> Value {
+    let content = json!({"application/problem+json": {"schema": schema("Problem")}});
+    let mut responses = Map::new();
+    for name in ProblemName::ALL {
+        let header = match name.status() {
+            401 => Some("WWW-Authenticate"),
+            405 => Some("Allow"),
+            429 | 503 => Some("Retry-After"),
+            _ => None,
+        };
+        let headers: Map<String, Value> = header.into_iter().map(|name| (name.to_owned(), reference("headers", name))).collect();
+        let response = json!({"description": name.title(), "content": content, "headers": headers});
+        responses.insert(name.as_str().to_owned(), response);
+    }
+    responses.insert("problem".to_owned(), json!({"description": "A problem.", "content": content}));
+    Value::Object(responses)
+}

@@ -1,0 +1,305 @@
+//! The composition root: picks the substrate, starts the stages bottom-up, and owns the order in which they stop.
+//!
+//! A checked configuration goes in, a running server comes out. Nothing listens before everything below it is recovered; on
+//! the way down the API stops first, then intake, then the workers finish the batch in hand.
+
+mod account_ledger;
+mod actors;
+mod housekeeping;
+mod operations;
+mod shards;
+mod sign_in;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use arc_swap::ArcSwap;
+use tokio::runtime::Runtime;
+
+use crate::api::settings::Settings;
+use crate::api::{self, Services};
+use crate::intake::Intake;
+use crate::intake::accounts::{AccountParts, AccountSettings, Accounts};
+use crate::ledger::Ledger;
+use crate::ledger::backlog::Backlog;
+use crate::ledger::blocks::Blocks;
+use crate::ledger::cards::Cards;
+use crate::ledger::kept_keys::KeptKeys;
+use crate::ledger::pending::Pending;
+use crate::ledger::recovery;
+use crate::ledger::topology::Topology;
+use crate::ledger::view::View;
+use crate::ledger::writes::Writes;
+use crate::support::auth::hashing::{HashingLimits, HashingPool};
+use crate::support::auth::issuers::{IssuerSettings, Issuers};
+use crate::support::auth::keys::KeyRing;
+use crate::support::auth::seal::Sealer;
+use crate::support::auth::secret::MasterSecret;
+use crate::support::auth::token::Tokens;
+use crate::support::clock::Clock;
+use crate::support::config::Config;
+use crate::support::data_folder::{DataFolder, claim_worker};
+use crate::support::snowflake::IdMaker;
+use crate::support::telemetry::Telemetry;
+
+use account_ledger::LedgerForAccounts;
+use actors::Actors;
+use operations::Operator;
+use sign_in::SignInDesk;
+
+pub use shards::open_store;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {doing}")]
+pub struct StartError {
+    doing: String,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StartError {
+    /// Says what was being done when `source` happened.
+    pub fn while_doing<E: std::error::Error + Send + Sync + 'static>(doing: &str) -> impl FnOnce(E) -> Self + use<E> {
+        let doing = doing.to_owned();
+        move |source| Self { doing, source: Box::new(source) }
+    }
+}
+
+/// The data folder's part for keys.
+pub const KEYS_FOLDER: &str = "keys";
+/// The data folder's part for the journal.
+pub const JOURNAL_FOLDER: &str = "journal";
+/// The name that our access tokens carry as their audience.
+pub const AUDIENCE: &str = "sosik";
+/// The name that our access tokens carry as their issuer, if no public URL is configured.
+pub const ISSUER: &str = "sosik";
+/// How long a supervisor may take to finish the batch in hand.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server that listens.
+pub struct App {
+    public: SocketAddr,
+    admin: SocketAddr,
+    servers: Vec<ServerHandle>,
+    ending: Vec<actix_web::rt::task::JoinHandle<std::io::Result<()>>>,
+    ledger: Arc<Ledger>,
+    actors: Actors,
+    runtime: Runtime,
+    draining: Arc<AtomicBool>,
+    _folder: DataFolder,
+}
+
+impl App {
+    /// Recovers what is in the data folder and starts to listen. To be called inside an actix `System`.
+    pub async fn start(config: Config, telemetry: Arc<Telemetry>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let folder = DataFolder::open(&config.data.dir).map_err(StartError::while_doing("open the data folder"))?;
+        let claim = claim_worker(folder.path(), config.node.datacenter, config.node.worker)
+            .map_err(StartError::while_doing("claim the worker number"))?;
+        let ids = IdMaker::open(folder.path(), claim, Arc::clone(&clock)).map_err(StartError::while_doing("open the ids"))?;
+        let ids = Arc::new(ids);
+        let topology = Topology::open(folder.path(), &config.shards).map_err(StartError::while_doing("open the map of shards"))?;
+        let listeners = bind(&config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2))
+            .thread_name("ledger")
+            .enable_all()
+            .build()
+            .map_err(StartError::while_doing("start the ledger's threads"))?;
+
+        let opened = shards::open(&config, folder.path(), &runtime).await?;
+        let map = Arc::new(ArcSwap::from_pointee(topology.clone()));
+        let first = opened.journal.first();
+        let journal_id = opened.journal.id();
+        let cache = config.cache.capacity;
+        let ledger = Arc::new(Ledger {
+            topology: Arc::clone(&map),
+            backlog: Backlog::new(config.journal.max_bytes, opened.shards.len(), first),
+            pending: Pending::new(Arc::clone(&opened.journal), opened.names(), cache / 2),
+            writes: Writes::default(),
+            kept_keys: KeptKeys::default(),
+            cards: Cards::new(cache / 4),
+            blocks: Blocks::new(cache / 4),
+            clock: Arc::clone(&clock),
+            sessions_ended: std::sync::OnceLock::new(),
+            shards: opened.shards,
+            journal: opened.journal,
+        });
+        let beginnings = recover(&ledger, &opened.lanes, &runtime).await?;
+
+        let intake = Intake::new(Arc::clone(&ledger), Arc::clone(&ids), &config.limits);
+        let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
+        let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, &runtime, &clock)?;
+        let actors = Actors::start(&ledger, topology, &config, runtime.handle(), beginnings, &opened.lanes);
+        load_revocations(&accounts, &ledger, &intake, &runtime);
+        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime.handle());
+
+        let draining = Arc::new(AtomicBool::new(false));
+        let operator = Operator {
+            ledger: Arc::clone(&ledger),
+            intake: intake.clone(),
+            actors: actors.clone(),
+            telemetry,
+            bounds: (config.write.workers_min, config.write.workers_max),
+            bytes_max: config.journal.max_bytes,
+            draining: Arc::clone(&draining),
+        };
+        let view = View::new(Arc::clone(&ledger));
+        let services = Arc::new(Services {
+            reads: Arc::new(view.clone()),
+            writes: Arc::new(intake),
+            sign_in: Arc::new(SignInDesk::new(accounts, view)),
+            operations: Arc::new(operator),
+            sealer: Sealer::new(&secret),
+            journal: journal_id.0,
+            settings: settings(&config),
+        });
+        Self::listen(services, listeners, ledger, actors, runtime, draining, folder)
+    }
+
+    fn listen(
+        services: Arc<Services>,
+        (public, admin): (TcpListener, TcpListener),
+        ledger: Arc<Ledger>,
+        actors: Actors,
+        runtime: Runtime,
+        draining: Arc<AtomicBool>,
+        folder: DataFolder,
+    ) -> Result<Self, StartError> {
+        let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::while_doing("read the bound address"));
+        let (public_address, admin_address) = (address(&public)?, address(&admin)?);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let listening = || StartError::while_doing("serve HTTP");
+        let servers = [
+            api::public_server(Arc::clone(&services), public, workers).map_err(listening())?,
+            api::admin_server(services, admin).map_err(listening())?,
+        ];
+        Ok(Self {
+            public: public_address,
+            admin: admin_address,
+            servers: servers.iter().map(actix_web::dev::Server::handle).collect(),
+            ending: servers.into_iter().map(actix_web::rt::spawn).collect(),
+            ledger,
+            actors,
+            runtime,
+            draining,
+            _folder: folder,
+        })
+    }
+
+    /// Where clients, and where operators, find it.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.public, self.admin)
+    }
+
+    /// Stops in the order of a write's way: no new requests, then no new entries, then no new batches.
+    pub async fn stop(self) {
+        tracing::info!("stopping: no new requests from here on");
+        self.draining.store(true, std::sync::atomic::Ordering::SeqCst);
+        futures_util::future::join_all(self.servers.iter().map(|server| server.stop(true))).await;
+        for ended in self.ending {
+            let _served = ended.await;
+        }
+        let journal = Arc::clone(&self.ledger.journal);
+        let _closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        self.actors.drain(DRAIN_PATIENCE).await;
+        for shard in &self.ledger.shards {
+            if let Err(error) = shard.store.close().await {
+                tracing::warn!(shard = %shard.name, error = %crate::support::chain::Chain(&error), "closing the shard's database");
+            }
+        }
+        self.runtime.shutdown_background();
+        tracing::info!("stopped");
+    }
+}
+
+fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {
+    let listen = |address: SocketAddr| TcpListener::bind(address).map_err(StartError::while_doing(&format!("listen on {address}")));
+    Ok((listen(config.server.bind)?, listen(config.server.admin_bind)?))
+}
+
+async fn recover(
+    ledger: &Arc<Ledger>,
+    lanes: &Arc<Vec<Vec<crate::substrate::store::rows::LaneRow>>>,
+    runtime: &Runtime,
+) -> Result<Vec<recovery::Beginning>, StartError> {
+    let (ledger, lanes) = (Arc::clone(ledger), Arc::clone(lanes));
+    let recovered = runtime.spawn_blocking(move || recovery::recover(&ledger, &lanes)).await;
+    recovered.map_err(StartError::while_doing("read the journal"))?.map_err(StartError::while_doing("recover from the journal"))
+}
+
+/// Tokens and their keys, as the server and the command line use them.
+pub fn tokens(config: &Config, folder: &std::path::Path, now: crate::vocabulary::Millis) -> Result<Tokens, StartError> {
+    let keys = KeyRing::open(&folder.join(KEYS_FOLDER), now).map_err(StartError::while_doing("open the keys"))?;
+    let own = config.server.public_url.as_ref().map_or_else(|| ISSUER.to_owned(), |url| url.as_str().to_owned());
+    let foreign = config.auth.issuers.iter();
+    let foreign = foreign.map(|issuer| IssuerSettings {
+        issuer: issuer.issuer.clone(),
+        audience: issuer.audience.clone(),
+        jwks: issuer.jwks.clone(),
+    });
+    let issuers = Issuers::new(foreign.collect(), &own).map_err(StartError::while_doing("set up the foreign issuers"))?;
+    Ok(Tokens::new(Arc::new(keys), Arc::new(issuers), own, AUDIENCE.to_owned()))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the composition root hands each part what it stands on")]
+fn accounts(
+    config: &Config,
+    folder: &std::path::Path,
+    ledger: &Arc<Ledger>,
+    intake: &Intake,
+    ids: &Arc<IdMaker>,
+    secret: &MasterSecret,
+    runtime: &Runtime,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<Accounts>, Arc<Tokens>), StartError> {
+    let hashing = HashingPool::start(HashingLimits::default()).map_err(StartError::while_doing("start the hashing pool"))?;
+    let new_id = Arc::clone(ids);
+    let tokens = Arc::new(tokens(config, folder, clock.now())?);
+    let parts = AccountParts {
+        ledger: Arc::new(LedgerForAccounts::new(Arc::clone(ledger), intake.clone())),
+        tokens: Arc::clone(&tokens),
+        hashing: Arc::new(hashing),
+        clock: Arc::clone(clock),
+        ids: Arc::new(move || new_id.next()),
+    };
+    let settings = AccountSettings {
+        access_ttl: config.auth.access_ttl,
+        refresh_ttl: config.auth.refresh_ttl,
+        limits_enabled: config.limits.enabled,
+        logins_per_minute: config.limits.logins_per_minute,
+        registrations_per_hour: config.limits.registrations_per_hour,
+        ..AccountSettings::default()
+    };
+    let (accounts, chores) = Accounts::new(settings, parts, secret);
+    runtime.spawn(chores.run());
+    let revocations = Arc::clone(accounts.revocations());
+    let told_at = Arc::clone(clock);
+    let told = Box::new(move |sessions: &[crate::vocabulary::ids::SessionId]| revocations.end(sessions.iter().copied(), told_at.now()));
+    let _first = ledger.sessions_ended.set(told);
+    Ok((Arc::new(accounts), tokens))
+}
+
+/// Reads the sessions that ended lately, again and again until all shards have answered.
+fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, runtime: &Runtime) {
+    let revocations = Arc::clone(accounts.revocations());
+    let seam = LedgerForAccounts::new(Arc::clone(ledger), intake.clone());
+    let clock = Arc::clone(&ledger.clock);
+    runtime.spawn(async move {
+        while !revocations.load(&seam, clock.now()).await {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        public_url: config.server.public_url.as_ref().map(|url| url.as_str().to_owned()),
+        allowed_origins: config.server.allowed_origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        anonymous_reads: config.api.anonymous_reads,
+    }
+}

@@ -1,0 +1,117 @@
+//! The ledger's actors: started bottom-up, wired by bells, drained in the order of a write's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::runtime::Handle;
+
+use crate::ledger::Ledger;
+use crate::ledger::limiter::Limiter;
+use crate::ledger::recovery::Beginning;
+use crate::ledger::relay_courier::{self, RelayCourier};
+use crate::ledger::shard_router::ShardRouter;
+use crate::ledger::topology::Topology;
+use crate::ledger::write_supervisor::{self, BatchBounds, Drain, WriteSupervisor};
+use crate::substrate::store::rows::LaneRow;
+use crate::support::config::{Config, Workers};
+use crate::support::mailbox::Mailbox;
+use crate::vocabulary::owner::ShardIndex;
+
+/// Orders to a supervisor that wait: two deliveries from each courier of up to 30 shards, and an operator.
+const SUPERVISOR_ORDERS_MAX: usize = 64;
+/// Orders to the router: only operators ask it.
+const ROUTER_ORDERS_MAX: usize = 8;
+
+#[derive(Clone)]
+pub(super) struct Actors {
+    pub(super) router: Mailbox<ShardRouter>,
+    pub(super) supervisors: Vec<Mailbox<WriteSupervisor>>,
+    couriers: Vec<Mailbox<RelayCourier>>,
+}
+
+impl Actors {
+    pub(super) fn start(
+        ledger: &Arc<Ledger>,
+        topology: Topology,
+        config: &Config,
+        runtime: &Handle,
+        beginnings: Vec<Beginning>,
+        lanes: &[Vec<LaneRow>],
+    ) -> Self {
+        let arbiter = Arbiter::new();
+        let arbiter = arbiter.handle();
+        let published = Arc::clone(&ledger.topology);
+        let router = ShardRouter::start_in_arbiter(&arbiter, move |_| ShardRouter::new(topology, published));
+        let router = Mailbox::new(router, "shard_router", ROUTER_ORDERS_MAX);
+
+        let bounds = BatchBounds { rows: config.write.batch_rows as usize, bytes: config.write.batch_bytes as usize };
+        let mut supervisors = Vec::new();
+        let mut bells = Vec::new();
+        let mut unsure = Vec::new();
+        for (index, beginning) in beginnings.into_iter().enumerate() {
+            let shard = ShardIndex(index as u16);
+            let (ledger, runtime, limiter) = (Arc::clone(ledger), runtime.clone(), limiter(config));
+            unsure.push(beginning.unsure);
+            let supervisor = WriteSupervisor::start_in_arbiter(&arbiter, move |_| {
+                WriteSupervisor::new(ledger, shard, runtime, bounds, limiter, beginning.lanes, beginning.cursor)
+            });
+            // A bell that waits is as good as two: it has a place of its own, so that orders never crowd it out.
+            bells.push(Mailbox::new(supervisor.clone(), "write_supervisor_bell", 1));
+            supervisors.push(Mailbox::new(supervisor, "write_supervisor", SUPERVISOR_ORDERS_MAX));
+        }
+        for (shard, bell) in ledger.shards.iter().zip(&bells) {
+            let bell = bell.clone();
+            shard.set_bell(Box::new(move || {
+                let _rung_already = bell.try_tell(write_supervisor::Ring);
+            }));
+        }
+        ledger.journal.set_bell(Arc::new(move |_| {
+            for bell in &bells {
+                let _rung_already = bell.try_tell(write_supervisor::Ring);
+            }
+        }));
+        let couriers = ledger.shards.iter().zip(lanes).zip(unsure);
+        let couriers = couriers.map(|((shard, lanes), unsure)| {
+            let (ledger, runtime, supervisors, lanes) = (Arc::clone(ledger), runtime.clone(), supervisors.clone(), lanes.clone());
+            let index = shard.index;
+            let courier =
+                RelayCourier::start_in_arbiter(&arbiter, move |_| RelayCourier::new(ledger, index, runtime, supervisors, &lanes, unsure));
+            let mailbox = Mailbox::new(courier, "relay_courier", 1);
+            let bell = mailbox.clone();
+            shard.set_courier_bell(Box::new(move || {
+                let _rung_already = bell.try_tell(relay_courier::Ring);
+            }));
+            mailbox
+        });
+        let couriers = couriers.collect();
+        Self { router, supervisors, couriers }
+    }
+
+    /// Lets the batches in hand finish and starts no more.
+    pub(super) async fn drain(&self, patience: Duration) {
+        let drains = self.supervisors.iter().map(|supervisor| async move {
+            let drained = async {
+                if let Ok(reply) = supervisor.ask_within(Drain, patience).await {
+                    let _gone = reply.await;
+                }
+            };
+            if tokio::time::timeout(patience, drained).await.is_err() {
+                tracing::warn!("a batch did not finish in time; it is applied after the next start");
+            }
+        });
+        futures_util::future::join_all(drains).await;
+    }
+
+    /// Whether all actors run.
+    pub(super) fn are_alive(&self) -> bool {
+        self.router.is_alive() && self.supervisors.iter().all(Mailbox::is_alive) && self.couriers.iter().all(Mailbox::is_alive)
+    }
+}
+
+fn limiter(config: &Config) -> Limiter {
+    match config.write.workers {
+        Workers::Adaptive => Limiter::adaptive(config.write.workers_min, config.write.workers_max),
+        Workers::Fixed(workers) => Limiter::fixed(workers),
+    }
+}

@@ -1,0 +1,265 @@
+//! What operators see and do, gathered from the stages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+use super::actors::Actors;
+use crate::api::admin::{DeadLetter, JournalReport, LaneReport, OperationError, Operations, ShardReport, WorkersReport, WorkersSetting};
+use crate::intake::{Intake, SubmitError};
+use crate::ledger::limiter::Limiter;
+use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
+use crate::ledger::{Ledger, Shard};
+use crate::substrate::store::StoreError;
+use crate::substrate::store::rows::{DeadLetterRow, Rows};
+use crate::support::mailbox::{Gone, Mailbox, Refused};
+use crate::support::telemetry::Telemetry;
+use crate::vocabulary::command::Entry;
+use crate::vocabulary::event::KeptWrite;
+use crate::vocabulary::ids::WriteId;
+use crate::vocabulary::owner::{Owner, PlacementKey};
+use crate::vocabulary::rejection::Rejection;
+
+/// Dead letters that one shard is asked for at once.
+const LETTERS_PER_SHARD: u64 = 1000;
+const RETRY_AFTER_S: u64 = 2;
+
+pub(super) struct Operator {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) intake: Intake,
+    pub(super) actors: Actors,
+    pub(super) telemetry: Arc<Telemetry>,
+    /// The ends of the adaptive limit.
+    pub(super) bounds: (u16, u16),
+    pub(super) bytes_max: u64,
+    pub(super) draining: Arc<AtomicBool>,
+}
+
+impl Operator {
+    async fn observe(&self, shard: &Shard) -> Result<Observation, OperationError> {
+        let supervisor = self.supervisor(shard);
+        let asked = supervisor.try_ask(Observe).map_err(refused)?;
+        asked.await.map_err(gone)
+    }
+
+    fn supervisor(&self, shard: &Shard) -> &Mailbox<crate::ledger::write_supervisor::WriteSupervisor> {
+        &self.actors.supervisors[usize::from(shard.index.0)]
+    }
+
+    /// The letter, and the shard that holds it.
+    async fn letter(&self, write: WriteId) -> Result<(&Shard, DeadLetterRow), OperationError> {
+        for shard in &self.ledger.shards {
+            let mut snapshot = shard.store.snapshot().await.map_err(unreadable)?;
+            if let Some(row) = snapshot.dead_letter(write).await.map_err(unreadable)? {
+                return Ok((shard, row));
+            }
+        }
+        Err(OperationError::NotFound)
+    }
+
+    async fn forget_letter(&self, shard: &Shard, write: WriteId) -> Result<(), OperationError> {
+        let mut transaction = shard.store.begin().await.map_err(unreadable)?;
+        transaction.dead_letter_delete(write).await.map_err(unreadable)?;
+        transaction.commit().await.map_err(unreadable)
+    }
+}
+
+impl Operations for Operator {
+    fn unready(&self) -> Option<String> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Some("the server is stopping".to_owned());
+        }
+        (!self.actors.are_alive()).then(|| "a part of the server has stopped".to_owned())
+    }
+
+    fn shard_of(&self, id: u64) -> String {
+        let index = self.ledger.topology.load().place(PlacementKey::Id(id));
+        self.ledger.shard(index).name.to_string()
+    }
+
+    fn metrics(&self) -> String {
+        self.telemetry.render()
+    }
+
+    fn shards(&self) -> LocalBoxFuture<'_, Result<Vec<ShardReport>, OperationError>> {
+        async move {
+            let mut reports = Vec::new();
+            for shard in &self.ledger.shards {
+                let observation = self.observe(shard).await?;
+                let letters = match shard.store.snapshot().await {
+                    Ok(mut snapshot) => snapshot.dead_letters_page(None, LETTERS_PER_SHARD).await.map_or(0, |letters| letters.len() as u64),
+                    Err(_unreadable) => 0,
+                };
+                reports.push(ShardReport {
+                    index: shard.index.0,
+                    name: shard.name.to_string(),
+                    state: observation.down.unwrap_or_else(|| "serving".to_owned()),
+                    pending: self.ledger.backlog.waiting_on(shard.index),
+                    dead_letters: letters,
+                });
+            }
+            Ok(reports)
+        }
+        .boxed_local()
+    }
+
+    fn lanes(&self) -> LocalBoxFuture<'_, Result<Vec<LaneReport>, OperationError>> {
+        async move {
+            let mut reports = Vec::new();
+            let durable = self.ledger.journal.durable();
+            for shard in &self.ledger.shards {
+                let mut snapshot = shard.store.snapshot().await.map_err(unreadable)?;
+                let rows = snapshot.lanes().await.map_err(unreadable)?;
+                reports.extend(rows.into_iter().map(|row| LaneReport {
+                    shard: shard.name.to_string(),
+                    lane: row.lane.0,
+                    applied: row.applied.0,
+                    relayed: row.relayed.0,
+                    durable: durable.0,
+                }));
+            }
+            Ok(reports)
+        }
+        .boxed_local()
+    }
+
+    fn workers(&self) -> LocalBoxFuture<'_, Result<Vec<WorkersReport>, OperationError>> {
+        async move {
+            let mut reports = Vec::new();
+            for shard in &self.ledger.shards {
+                let observation = self.observe(shard).await?;
+                reports.push(WorkersReport {
+                    shard: shard.name.to_string(),
+                    adaptive: observation.adaptive,
+                    limit: observation.limit as u32,
+                    running: observation.in_flight as u32,
+                    batch_latency_ms: observation.batch_latency_ms,
+                });
+            }
+            Ok(reports)
+        }
+        .boxed_local()
+    }
+
+    fn set_workers(&self, setting: WorkersSetting) -> LocalBoxFuture<'_, Result<(), OperationError>> {
+        async move {
+            for supervisor in &self.actors.supervisors {
+                let limiter = match setting {
+                    WorkersSetting::Adaptive => Limiter::adaptive(self.bounds.0, self.bounds.1),
+                    WorkersSetting::Fixed(workers) => Limiter::fixed(u16::try_from(workers).unwrap_or(u16::MAX)),
+                };
+                supervisor.try_ask(SetWorkers(limiter)).map_err(refused)?.await.map_err(gone)?;
+            }
+            Ok(())
+        }
+        .boxed_local()
+    }
+
+    fn journal(&self) -> LocalBoxFuture<'_, Result<JournalReport, OperationError>> {
+        let journal = &self.ledger.journal;
+        let (waiting_entries, waiting_bytes) = self.ledger.backlog.waiting();
+        let report = JournalReport {
+            id: journal.id().0.to_string(),
+            first: journal.first().0,
+            durable: journal.durable().0,
+            waiting_entries,
+            waiting_bytes,
+            disk_bytes: journal.disk_bytes(),
+            bytes_max: self.bytes_max,
+        };
+        async move { Ok(report) }.boxed_local()
+    }
+
+    fn dead_letters(&self, after: Option<WriteId>, limit: usize) -> LocalBoxFuture<'_, Result<Vec<DeadLetter>, OperationError>> {
+        async move {
+            let mut letters = Vec::new();
+            for shard in &self.ledger.shards {
+                let mut snapshot = shard.store.snapshot().await.map_err(unreadable)?;
+                let rows = snapshot.dead_letters_page(None, LETTERS_PER_SHARD).await.map_err(unreadable)?;
+                letters.extend(rows.iter().map(|row| shown(shard, row)));
+            }
+            letters.retain(|letter| after.is_none_or(|after| letter.write > after));
+            letters.sort_by_key(|letter| letter.write);
+            letters.truncate(limit);
+            Ok(letters)
+        }
+        .boxed_local()
+    }
+
+    fn dead_letter(&self, write: WriteId) -> LocalBoxFuture<'_, Result<DeadLetter, OperationError>> {
+        async move { self.letter(write).await.map(|(shard, row)| shown(shard, &row)) }.boxed_local()
+    }
+
+    fn retry(&self, write: WriteId) -> LocalBoxFuture<'_, Result<(), OperationError>> {
+        async move {
+            let (shard, row) = self.letter(write).await?;
+            let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
+            // Appended first: a crash in between leaves the letter, and a second retry finds the object there.
+            self.intake.append_again(entry).await.map_err(not_taken)?;
+            self.forget_letter(shard, write).await
+        }
+        .boxed_local()
+    }
+
+    fn discard(&self, write: WriteId) -> LocalBoxFuture<'_, Result<(), OperationError>> {
+        async move {
+            let (shard, row) = self.letter(write).await?;
+            let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
+            let kept = KeptWrite {
+                write,
+                kind: entry.command.kind(),
+                resource: entry.command.resource(entry.author),
+                key: entry.key.clone(),
+                rejection: Some(Rejection::Discarded),
+                accepted_at: self.ledger.clock.now(),
+            };
+            let authors = &self.ledger.shard_of(&Owner::User(entry.author)).store;
+            let mut transaction = authors.begin().await.map_err(unreadable)?;
+            transaction.rows_save(&Rows { kept_writes: vec![(entry.author, kept)], ..Rows::default() }).await.map_err(unreadable)?;
+            transaction.commit().await.map_err(unreadable)?;
+            self.forget_letter(shard, write).await
+        }
+        .boxed_local()
+    }
+}
+
+fn shown(shard: &Shard, row: &DeadLetterRow) -> DeadLetter {
+    let kind = Entry::decode(row.position, &row.entry).map_or("unreadable", |entry| entry.command.kind().as_str());
+    DeadLetter {
+        write: row.write,
+        shard: shard.name.to_string(),
+        lane: row.lane.0,
+        position: row.position.0,
+        kind,
+        error: row.error.clone(),
+        died_at: row.died_at,
+    }
+}
+
+fn unreadable(error: StoreError) -> OperationError {
+    tracing::warn!(error = %crate::support::chain::Chain(&error), "an operator's call could not reach a shard");
+    OperationError::Unavailable { retry_after_s: RETRY_AFTER_S }
+}
+
+fn refused(_: Refused) -> OperationError {
+    OperationError::Unavailable { retry_after_s: RETRY_AFTER_S }
+}
+
+fn gone(_: Gone) -> OperationError {
+    OperationError::Unavailable { retry_after_s: RETRY_AFTER_S }
+}
+
+fn not_taken(error: SubmitError) -> OperationError {
+    match error {
+        SubmitError::Overloaded { retry_after_s } | SubmitError::Unavailable { retry_after_s, .. } => {
+            OperationError::Unavailable { retry_after_s }
+        }
+        error => internal(error),
+    }
+}
+
+fn internal(error: impl std::error::Error + Send + Sync + 'static) -> OperationError {
+    OperationError::Internal(Box::new(error))
+}

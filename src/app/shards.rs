@@ -1,0 +1,87 @@
+//! Opens the databases and the journal, and makes sure that they belong together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::{JOURNAL_FOLDER, StartError};
+use crate::ledger::Shard;
+use crate::ledger::recovery::check_shard;
+use crate::ledger::shard_reader::ShardReader;
+use crate::substrate::journal::Journal;
+use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
+use crate::substrate::store::rows::LaneRow;
+use crate::substrate::store::{Backend, ShardIdentity, Store, StoreError, StoreOptions};
+use crate::support::config::{Config, Member};
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::ShardIndex;
+
+/// Connections for reads of a shard: one shares its snapshots among many, the others serve pages.
+const READERS: u32 = 3;
+
+/// The substrate, opened.
+pub(super) struct Opened {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) shards: Vec<Shard>,
+    /// Where each shard's lanes are.
+    pub(super) lanes: Arc<Vec<Vec<LaneRow>>>,
+}
+
+impl Opened {
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.shards.iter().map(|shard| Arc::clone(&shard.name)).collect()
+    }
+}
+
+/// Opens and migrates a member's database.
+pub async fn open_store(member: &Member, folder: &Path) -> Result<Store, StartError> {
+    let name = &member.name;
+    let doing = |what: &str| StartError::while_doing::<StoreError>(&format!("{what} the shard {name}"));
+    let Some(file) = member.sqlite_file(folder) else {
+        let source = std::io::Error::new(std::io::ErrorKind::Unsupported, "only sqlite: members are served in this release");
+        return Err(StartError::while_doing(&format!("open the shard {name}"))(source));
+    };
+    let options = StoreOptions { readers: READERS, ..StoreOptions::default() };
+    let store = Store::open(&Backend::Sqlite(file), options).await.map_err(doing("open"))?;
+    let migrated = store.migrate().await.map_err(doing("migrate"))?;
+    if !migrated.steps.is_empty() {
+        tracing::info!(shard = %name, steps = migrated.steps.len(), "migrated");
+    }
+    Ok(store)
+}
+
+pub(super) async fn open(config: &Config, folder: &Path, runtime: &Runtime) -> Result<Opened, StartError> {
+    let mut stores: Vec<(Arc<str>, Store, ShardIdentity, Vec<LaneRow>)> = Vec::new();
+    for member in &config.shards.members {
+        let store = open_store(member, folder).await?;
+        let doing = || StartError::while_doing::<StoreError>(&format!("read the shard {}", member.name));
+        let identity = store.identity().await.map_err(doing())?;
+        let lanes = store.snapshot().await.map_err(doing())?.lanes().await.map_err(doing())?;
+        stores.push((member.name.as_str().into(), store, identity, lanes));
+    }
+    let highest = stores.iter().flat_map(|(_, _, _, lanes)| lanes).map(|row| row.applied).max().unwrap_or(Position::START);
+    let options = Options { at_least: highest, ..Options::default() };
+    let opened = EmbeddedJournal::open(&folder.join(JOURNAL_FOLDER), options).map_err(StartError::while_doing("open the journal"))?;
+    if let Some(cut) = &opened.report.cut {
+        tracing::warn!(?cut, "the journal's tail was torn, never acknowledged, and was cut off");
+    }
+    let journal: Arc<dyn Journal> = Arc::new(opened.journal);
+
+    let next = journal.durable().next();
+    let mut shards = Vec::with_capacity(stores.len());
+    let mut all_lanes = Vec::with_capacity(stores.len());
+    for (index, (name, store, identity, lanes)) in stores.into_iter().enumerate() {
+        let (reader, reads) = ShardReader::new(Arc::clone(&name), store.clone());
+        let shard = Shard::new(ShardIndex(index as u16), Arc::clone(&name), store, reader);
+        check_shard(&shard, identity.journal, journal.id(), next, &lanes).map_err(StartError::while_doing("match journal and shards"))?;
+        if identity.journal.is_none() {
+            let joining = StartError::while_doing::<StoreError>(&format!("join the shard {name}"));
+            shard.store.join(journal.id().0, &name).await.map_err(joining)?;
+        }
+        runtime.spawn(reads.run());
+        shards.push(shard);
+        all_lanes.push(lanes);
+    }
+    Ok(Opened { journal, shards, lanes: Arc::new(all_lanes) })
+}

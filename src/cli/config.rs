@@ -1,0 +1,28 @@
+//! `sosik config check`: what would be served, and what is promised with it.
+
+use super::{CliError, say};
+use crate::support::config::{Config, Workers};
+
+pub(super) fn check(config: &Config) -> Result<(), CliError> {
+    say(&config.effective_toml());
+    for promise in promises(config) {
+        say(&promise);
+    }
+    Ok(())
+}
+
+/// The promises of the embedded mode, each with its state.
+fn promises(config: &Config) -> Vec<String> {
+    let applying = match config.write.workers {
+        Workers::Fixed(0) => "off: write.workers = 0 accepts without applying",
+        _ => "on",
+    };
+    let limits = if config.limits.enabled { "on" } else { "off: limits.enabled = false" };
+    vec![
+        "# G1 an accepted write survives: on, if the disk honours flushes".to_owned(),
+        "# G2 each write takes effect exactly once, G3 its author sees it at once: on".to_owned(),
+        format!("# writes become visible to others: {applying}"),
+        format!("# limits per user and per address: {limits}"),
+        format!("# G9 the queue is bounded: on, by {} bytes", config.journal.max_bytes),
+    ]
+}

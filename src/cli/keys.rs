@@ -1,0 +1,15 @@
+//! `sosik keys rotate`: a new signing key. A running server notices it by itself.
+
+use super::{CliError, say};
+use crate::app::KEYS_FOLDER;
+use crate::support::auth::keys;
+use crate::support::clock::{Clock, SystemClock};
+use crate::support::config::Config;
+use crate::support::data_folder::DataFolder;
+
+pub(super) fn rotate(config: &Config) -> Result<(), CliError> {
+    let folder = DataFolder::look(&config.data.dir).map_err(CliError::while_doing("open the data folder"))?;
+    let kid = keys::rotate(&folder.join(KEYS_FOLDER), SystemClock.now()).map_err(CliError::while_doing("rotate the keys"))?;
+    say(&format!("new tokens are signed with the key {kid}; a running server takes it up within seconds"));
+    Ok(())
+}

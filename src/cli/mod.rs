@@ -1,0 +1,169 @@
+//! The command line. `sosik` alone serves.
+
+mod config;
+mod id;
+mod keys;
+mod migrate;
+mod serve;
+mod token;
+mod user;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::StartError;
+use crate::support::chain::Chain;
+use crate::support::config::{Config, Overrides, parse_span};
+
+/// A social write and notification server.
+#[derive(Debug, Parser)]
+#[command(name = "sosik", version, about)]
+struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Settings win over the environment, that over the file, that over the defaults.
+#[derive(Debug, Clone, Default, Args)]
+struct SettingsArgs {
+    /// The configuration file (TOML).
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// The data folder.
+    #[arg(long, global = true)]
+    data: Option<PathBuf>,
+    /// Where clients connect; port 0 asks the system for one.
+    #[arg(long, global = true)]
+    bind: Option<SocketAddr>,
+    /// Where operators connect.
+    #[arg(long, global = true)]
+    admin_bind: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Serve,
+    /// Bring the databases to this release's schema, and stop.
+    Migrate,
+    /// Print the parts of an id.
+    Id { id: String },
+    /// Look after the keys that sign access tokens.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Sign an access token for scripts and load tests; needs the data folder.
+    Token {
+        /// The username.
+        name: String,
+        /// How long it is good, like 30m or 1h.
+        #[arg(long, value_parser = parse_duration, default_value = "1h")]
+        ttl: Duration,
+    },
+    /// Look after users.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Look after the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a new signing key; the one before stays published until its last token has ended.
+    Rotate,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Give a user the admin role; it counts from his next login or refresh on.
+    Admin {
+        /// The username.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration and which promises are on.
+    Check,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] crate::support::config::ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl CliError {
+    fn while_doing<E: std::error::Error + Send + Sync + 'static>(doing: &str) -> impl FnOnce(E) -> Self + use<E> {
+        let told = StartError::while_doing(doing);
+        move |error| Self::Start(told(error))
+    }
+}
+
+/// Runs what the arguments say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sosik: {}", Chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    if let Some(Command::Id { id }) = &cli.command {
+        return id::print(id, cli.settings.load());
+    }
+    let config = cli.settings.load()?;
+    match cli.command {
+        None | Some(Command::Serve) => serve::serve(config),
+        Some(Command::Migrate) => block_on(migrate::migrate(&config)),
+        Some(Command::Id { .. }) => Ok(()),
+        Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
+        Some(Command::Token { name, ttl }) => block_on(token::print(&config, &name, ttl)),
+        Some(Command::User { command: UserCommand::Admin { name } }) => block_on(user::make_admin(&config, &name)),
+        Some(Command::Config { command: ConfigCommand::Check }) => config::check(&config),
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(CliError::while_doing("start a runtime"))?.block_on(command)
+}
+
+/// Writes a line to standard output. A reader who has gone, like `head`, is no failure.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+impl SettingsArgs {
+    fn load(&self) -> Result<Config, crate::support::config::ConfigError> {
+        Config::load(&Overrides { config: self.config.clone(), data: self.data.clone(), bind: self.bind, admin_bind: self.admin_bind })
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_span(text).ok_or_else(|| "expected a span of time such as 30m (ms, s, m, h or d)".to_owned())
+}

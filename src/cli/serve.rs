@@ -1,0 +1,43 @@
+//! `sosik serve`: everything, until a signal.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CliError, say};
+use crate::app::App;
+use crate::support::clock::Clock;
+use crate::support::config::Config;
+use crate::support::telemetry;
+
+pub(super) fn serve(config: Config) -> Result<(), CliError> {
+    let telemetry = Arc::new(telemetry::install(&config.telemetry).map_err(CliError::while_doing("install the log"))?);
+    #[cfg(feature = "faults")]
+    let _scenario = fail::FailScenario::setup();
+    let system = actix_web::rt::System::new();
+    system.block_on(async move {
+        let mut terminate = signal(SignalKind::terminate()).map_err(CliError::while_doing("listen for signals"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::while_doing("listen for signals"))?;
+        let app = App::start(config, telemetry, clock()).await?;
+        let (public, admin) = app.addresses();
+        say(&format!("sosik listening on http://{public} (admin http://{admin})"));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // Further signals are heard and change nothing: the way down is bounded already.
+        app.stop().await;
+        Ok(())
+    })
+}
+
+#[cfg(not(feature = "faults"))]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(crate::support::clock::SystemClock)
+}
+
+/// A test can set the clock of the whole process wrong.
+#[cfg(feature = "faults")]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(crate::support::faults::SkewedClock::from_environment())
+}
