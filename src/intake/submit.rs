@@ -163,6 +163,7 @@ impl Intake {
         let reservation = self.ledger.backlog.reserve(bytes.len(), home.shard, home.lane.is_urgent());
         let room = reservation.map_err(|no_room| self.refusal(no_room, home))?.keep();
         let (durable, is_durable) = oneshot::channel();
+        fail::fail_point!("intake::before_append");
         let opening = Opening { ledger: Arc::clone(&self.ledger), room: Some(room), home, key, entry: Some(entry), durable: Some(durable) };
         let draft = Draft { bytes, durable: Box::new(move |position, locator| opening.open(position, locator)) };
         self.ledger.journal.append(draft).map_err(|error| match error {

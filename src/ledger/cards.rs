@@ -7,6 +7,7 @@ use moka::sync::Cache;
 
 use super::view::AuthorCard;
 use crate::substrate::store::rows::AccountRow;
+use crate::support::faults::planted;
 use crate::vocabulary::ids::UserId;
 
 /// What one card takes, about: names, a bio, the map's own.
@@ -30,17 +31,11 @@ impl Cards {
         let card = Arc::new(card_of(account));
         let fresh = Arc::clone(&card);
         self.0.entry(account.user).and_compute_with(|known| match known {
-            Some(known) if !plain_put() && known.value().revision >= fresh.revision => Op::Nop,
+            Some(known) if !planted("cards::plain_put") && known.value().revision >= fresh.revision => Op::Nop,
             _ => Op::Put(fresh),
         });
         card
     }
-}
-
-/// A planted fault: the cache takes whatever comes, also what is older.
-fn plain_put() -> bool {
-    fail::fail_point!("cards::plain_put", |_| true);
-    false
 }
 
 /// The card of an account.

@@ -9,6 +9,7 @@ use super::lanes::Lanes;
 use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
 use crate::substrate::store::rows::LaneRow;
+use crate::support::faults::planted;
 use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, LaneAddress};
@@ -120,7 +121,9 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
     }
     ledger.kept_keys.restore(&entry);
     let entry = Arc::new(entry);
-    ledger.pending.add(&entry, LaneAddress { shard, lane }, record.locator);
+    if !planted("pending::skip_rebuild") {
+        ledger.pending.add(&entry, LaneAddress { shard, lane }, record.locator);
+    }
     if position <= applied {
         beginnings[at].unsure.entry(lane).or_default().push(position);
         return Ok(());

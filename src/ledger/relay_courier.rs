@@ -20,6 +20,7 @@ use super::write_supervisor::{CursorsMoved, Deliver, Relayed, WriteSupervisor};
 use crate::substrate::store::StoreError;
 use crate::substrate::store::rows::{LaneRow, SourceLane};
 use crate::support::chain::Chain;
+use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Gone, Mailbox, Order, Refused};
 use crate::vocabulary::event::{Event, decode_events};
 use crate::vocabulary::ids::Position;
@@ -91,6 +92,9 @@ impl RelayCourier {
     }
 
     fn step(&mut self, context: &mut Context<Self>) {
+        if planted("relay::stalled") {
+            return;
+        }
         self.take_news();
         self.read_events(context);
         for (destination, urgent) in self.routes.waiting() {

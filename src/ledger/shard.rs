@@ -146,6 +146,7 @@ impl Shard {
 
     /// A consistent state to read from, for pages.
     pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
+        planted_outage(&self.name).map_err(|error| self.failed(&error))?;
         self.store.snapshot().await.map_err(|error| self.failed(&error))
     }
 
@@ -167,4 +168,15 @@ impl Shard {
         tracing::warn!(shard = %self.name, error = %Chain(error), "a read failed");
         ViewError::Unavailable { shard: self.name.to_string() }
     }
+}
+
+/// A planted fault: the shard is as if it were gone.
+#[cfg_attr(not(feature = "faults"), expect(clippy::unnecessary_wraps, unused_variables, reason = "no fault exists in this build"))]
+pub(super) fn planted_outage(shard: &str) -> Result<(), StoreError> {
+    #[cfg(feature = "faults")]
+    if crate::support::faults::is_unavailable(shard) {
+        let source = std::io::Error::new(std::io::ErrorKind::NotConnected, "a planted outage");
+        return Err(StoreError::File { path: shard.to_owned(), source });
+    }
+    Ok(())
 }

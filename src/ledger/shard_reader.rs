@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
 use crate::substrate::store::{Store, StoreError};
+use crate::support::faults::planted;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{LANES, Lane, LaneAddress, ShardIndex};
 
@@ -125,7 +126,7 @@ impl ReadLoop {
                 marks |= ask.marks;
                 replies.push(ask.reply);
             }
-            let answer = match load(&self.store, &needs, marks).await {
+            let answer = match self.load(&needs, marks).await {
                 Ok(loaded) => Ok(Arc::new(loaded)),
                 Err(error) => {
                     tracing::warn!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "a read failed");
@@ -137,13 +138,14 @@ impl ReadLoop {
             }
         }
     }
-}
 
-async fn load(store: &Store, needs: &Needs, marks: bool) -> Result<Loaded, StoreError> {
-    let mut snapshot = store.snapshot().await?;
-    let marks = if marks { Some(Marks::new(&snapshot.lanes().await?, snapshot.relay_cursors().await?)) } else { None };
-    let rows = snapshot.rows_load(needs).await?;
-    Ok(Loaded { rows, marks })
+    async fn load(&self, needs: &Needs, marks: bool) -> Result<Loaded, StoreError> {
+        super::shard::planted_outage(&self.shard)?;
+        let mut snapshot = self.store.snapshot().await?;
+        let marks = if marks { Some(Marks::new(&snapshot.lanes().await?, snapshot.relay_cursors().await?)) } else { None };
+        let rows = snapshot.rows_load(needs).await?;
+        Ok(Loaded { rows, marks })
+    }
 }
 
 /// Adds what one asks for to what all ask for.
@@ -194,6 +196,9 @@ pub(super) fn subset(rows: &Rows, needs: &Needs) -> Rows {
 
 /// Whether a lane's row of a shard is behind an own write.
 pub(super) fn is_pending(position: Position, home: LaneAddress, at: ShardIndex, decided_here: bool, marks: Option<&Marks>) -> bool {
+    if planted("pending::overlay_applied") {
+        return true;
+    }
     let Some(marks) = marks else { return true };
     if decided_here && home.shard == at { position > marks.applied(home.lane) } else { position > marks.relayed(home) }
 }

@@ -12,11 +12,12 @@ use super::apply::{Transition, needs_of, relay_needs_of};
 use super::job::{Job, LaneRun, Parcel};
 use super::settlement::{self, LaneOutcome};
 use super::{Ledger, Shard};
-use crate::substrate::store::rows::{DeadLetterRow, EventsRow, Needs};
+use crate::substrate::store::rows::{Counters, DeadLetterRow, EventsRow, Needs, Rows};
 use crate::substrate::store::{LaneMove, StoreError, StoreErrorKind};
 use crate::support::chain::Chain;
+use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Order};
-use crate::vocabulary::event::encode_events;
+use crate::vocabulary::event::{Happened, encode_events};
 use crate::vocabulary::owner::ShardIndex;
 
 /// From the supervisor: do this job. Never refused: the supervisor asks only an idle worker.
@@ -98,7 +99,8 @@ fn panic_text(error: tokio::task::JoinError) -> String {
 async fn run(ledger: &Ledger, shard: ShardIndex, job: &Job) -> Result<(), JobError> {
     let shard = ledger.shard(shard);
     #[cfg(feature = "faults")]
-    crate::support::faults::pause_shard(&shard.name).await;
+    crate::support::faults::hold_shard(&shard.name).await;
+    super::shard::planted_outage(&shard.name)?;
     match job {
         Job::Batch(runs) => apply_batch(ledger, shard, runs).await,
         Job::Deliver(parcels) => deliver(ledger, shard, parcels).await,
@@ -115,6 +117,9 @@ async fn run(ledger: &Ledger, shard: ShardIndex, job: &Job) -> Result<(), JobErr
 
 async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result<(), JobError> {
     fail::fail_point!("worker::before_batch");
+    if planted("pending::drop_early") {
+        runs.iter().flat_map(|run| &run.entries).for_each(|entry| ledger.pending.remove(entry));
+    }
     let moves: Vec<LaneMove> = runs.iter().map(|run| LaneMove { lane: run.lane, known: run.known, next: run.last() }).collect();
     let mut needs = Needs::default();
     for entry in runs.iter().flat_map(|run| &run.entries) {
@@ -124,8 +129,12 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     let mut transaction = shard.store.begin().await?;
     transaction.lanes_advance(&moves).await?;
     let mut transition = Transition::over(transaction.rows_load(&needs).await?);
-    let happened: Vec<Vec<_>> = runs.iter().map(|run| run.entries.iter().map(|entry| decide(&mut transition, entry)).collect()).collect();
-    let effects = transition.finish();
+    let happened: Vec<Vec<_>> = runs.iter().map(|run| decide(&mut transition, run)).collect();
+    if planted("apply::invariant_broken") {
+        return Err(JobError::Panicked("a planted broken invariant".to_owned()));
+    }
+    let mut effects = transition.finish();
+    let apart = planted("apply::counter_apart").then(|| std::mem::take(&mut effects.rows.counters));
     transaction.rows_save(&effects.rows).await?;
     fail::fail_point!("worker::between_rows_and_events");
     let mut events = effects.events.into_iter().peekable();
@@ -148,6 +157,9 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     fail::fail_point!("worker::before_commit");
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");
+    if let Some(counters) = apart {
+        save_counters_apart(shard, counters).await?;
+    }
 
     shard.batch_committed();
     settlement::rows_committed(ledger, &effects.rows);
@@ -157,10 +169,23 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     Ok(())
 }
 
-fn decide(transition: &mut Transition, entry: &crate::vocabulary::command::Entry) -> crate::vocabulary::event::Happened {
+/// Decides a run's entries, in order.
+fn decide(transition: &mut Transition, run: &LaneRun) -> Vec<Happened> {
     #[cfg(feature = "faults")]
-    crate::support::faults::poison(entry);
-    transition.apply(entry)
+    run.entries.iter().for_each(|entry| crate::support::faults::poison(entry));
+    if planted("apply::reverse_order") {
+        let backwards: Vec<Happened> = run.entries.iter().rev().map(|entry| transition.apply(entry)).collect();
+        return backwards.into_iter().rev().collect();
+    }
+    run.entries.iter().map(|entry| transition.apply(entry)).collect()
+}
+
+/// A planted fault: the counters follow their rows in a transaction of their own.
+async fn save_counters_apart(shard: &Shard, counters: Counters) -> Result<(), JobError> {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let mut transaction = shard.store.begin().await?;
+    transaction.rows_save(&Rows { counters, ..Rows::default() }).await?;
+    Ok(transaction.commit().await?)
 }
 
 async fn deliver(ledger: &Ledger, shard: &Shard, parcels: &[Parcel]) -> Result<(), JobError> {
@@ -176,10 +201,13 @@ async fn deliver(ledger: &Ledger, shard: &Shard, parcels: &[Parcel]) -> Result<(
 
     let mut transaction = shard.store.begin().await?;
     transaction.lanes_lock(&lanes).await?;
-    for parcel in parcels {
+    let unguarded = planted("relay::skip_cursor");
+    for parcel in parcels.iter().filter(|_| !unguarded) {
         transaction.relay_cursor_advance(parcel.source, parcel.known, parcel.next).await?;
     }
-    let mut transition = Transition::over(transaction.rows_load(&needs).await?);
+    // Without the cursor the rows count once more, as if they were new.
+    let before = if unguarded { Rows::default() } else { transaction.rows_load(&needs).await? };
+    let mut transition = Transition::over(before);
     for (position, relay) in parcels.iter().flat_map(|parcel| &parcel.relays) {
         transition.relay(*position, relay);
     }

@@ -1,48 +1,68 @@
-//! Faults that need more than a fail point: only in builds with the feature `faults`.
+//! Planted faults. In a build with the feature `faults` a test can switch each on by its name; in any other build none exists.
 
-use super::clock::{Clock, SystemClock};
-use crate::vocabulary::Millis;
-use crate::vocabulary::command::{Command, Entry};
+/// Whether a fault is switched on.
+#[inline(always)]
+#[cfg_attr(not(feature = "faults"), expect(unused_variables, reason = "no fault exists in this build"))]
+pub fn planted(name: &'static str) -> bool {
+    fail::fail_point!(name, |_| true);
+    false
+}
 
-/// Panics on an entry whose body holds the word that a test planted: `apply::poison` says it.
-pub fn poison(entry: &Entry) {
-    let planted = || -> Option<String> {
-        fail::fail_point!("apply::poison", |word| word);
+#[cfg(feature = "faults")]
+pub use with_faults::*;
+
+#[cfg(feature = "faults")]
+mod with_faults {
+    use std::time::Duration;
+
+    use super::super::clock::{Clock, SystemClock};
+    use crate::vocabulary::Millis;
+    use crate::vocabulary::command::{Command, Entry};
+
+    /// What a fault was switched on with: `name=return(text)`.
+    pub fn planted_text(name: &'static str) -> Option<String> {
+        fail::fail_point!(name, |text| text);
         None
-    };
-    let body = match &entry.command {
-        Command::CreatePost { body, .. } | Command::EditPost { body, .. } => body.as_str(),
-        Command::CreateComment { body, .. } | Command::EditComment { body, .. } => body.as_str(),
-        _ => return,
-    };
-    if planted().is_some_and(|word| body.contains(&word)) {
-        std::panic::resume_unwind(Box::new("a planted poison".to_owned()));
     }
-}
 
-/// Holds up the jobs of one shard as long as `store::hold` names it.
-pub async fn pause_shard(shard: &str) {
-    let held = || -> Option<String> {
-        fail::fail_point!("store::hold", |name| name);
-        None
-    };
-    while held().is_some_and(|name| name == shard) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    /// Panics on an entry whose body holds the word of `apply::poison`.
+    pub fn poison(entry: &Entry) {
+        let body = match &entry.command {
+            Command::CreatePost { body, .. } | Command::EditPost { body, .. } => body.as_str(),
+            Command::CreateComment { body, .. } | Command::EditComment { body, .. } => body.as_str(),
+            _ => return,
+        };
+        if planted_text("apply::poison").is_some_and(|word| body.contains(&word)) {
+            std::panic::resume_unwind(Box::new("a planted poison".to_owned()));
+        }
     }
-}
 
-/// The machine's clock, set wrong by `SOSIK_TEST_CLOCK_OFFSET_MS`.
-pub struct SkewedClock(i64);
-
-impl SkewedClock {
-    pub fn from_environment() -> Self {
-        let offset = std::env::var("SOSIK_TEST_CLOCK_OFFSET_MS").ok().and_then(|text| text.parse().ok());
-        Self(offset.unwrap_or(0))
+    /// Holds up the jobs of one shard as long as `store::hold` names it.
+    pub async fn hold_shard(shard: &str) {
+        while planted_text("store::hold").is_some_and(|name| name == shard) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
-}
 
-impl Clock for SkewedClock {
-    fn now(&self) -> Millis {
-        SystemClock.now().saturating_add_signed(self.0)
+    /// Whether `store::unavailable` names this shard.
+    pub fn is_unavailable(shard: &str) -> bool {
+        planted_text("store::unavailable").is_some_and(|name| name == shard)
+    }
+
+    /// Makes a commit last as long as `store::slow_commit` says, in milliseconds.
+    pub async fn slow_commit() {
+        if let Some(milliseconds) = planted_text("store::slow_commit").and_then(|text| text.parse().ok()) {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+    }
+
+    /// The machine's clock, off by what `clock::offset` says, in milliseconds; negative: behind.
+    pub struct SkewedClock;
+
+    impl Clock for SkewedClock {
+        fn now(&self) -> Millis {
+            let offset = planted_text("clock::offset").and_then(|text| text.parse().ok()).unwrap_or(0);
+            SystemClock.now().saturating_add_signed(offset)
+        }
     }
 }

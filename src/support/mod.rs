@@ -6,7 +6,6 @@ pub mod clock;
 pub mod config;
 pub mod data_folder;
 pub mod error_kind;
-#[cfg(feature = "faults")]
 pub mod faults;
 pub mod lock;
 pub mod mailbox;

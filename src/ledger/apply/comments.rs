@@ -2,6 +2,7 @@
 
 use super::{Decided, Transition, mentions, posts, row};
 use crate::substrate::store::rows::{CommentRow, LikeRow};
+use crate::support::faults::planted;
 use crate::vocabulary::command::{Command, Entry};
 use crate::vocabulary::event::Happened;
 use crate::vocabulary::ids::{CommentId, Position, PostId};
@@ -69,7 +70,7 @@ fn own(
     if_revision: Option<Position>,
 ) -> Result<CommentRow, Rejection> {
     let row = standing(transition, post, comment)?;
-    if row.author != entry.author {
+    if row.author != entry.author && !planted("intake::skip_owner_check") {
         return Err(Rejection::Forbidden);
     }
     if if_revision.is_some_and(|revision| revision != row.revision) {

@@ -42,6 +42,7 @@ impl View {
         }
         for (shard, needs) in missing {
             let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs.clone(), false).await?;
+            fail::fail_point!("cards::between_load_and_insert");
             for user in needs.accounts {
                 if let Some(account) = loaded.rows.accounts.get(&user) {
                     cards.insert(user, self.ledger.cards.offer(account));

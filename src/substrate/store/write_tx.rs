@@ -59,6 +59,7 @@ impl WriteTx {
         link.save::<Accounts>(rows.accounts.iter().collect()).await?;
         link.save::<Sessions>(rows.sessions.iter().collect()).await?;
         link.save::<Names>(rows.names.iter().collect()).await?;
+        fail::fail_point!("apply::between_rows_and_counters");
         link.save::<PostCounts>(rows.counters.posts.iter().collect()).await?;
         link.save::<CommentCounts>(rows.counters.comments.iter().collect()).await?;
         link.save::<UserCounts>(rows.counters.users.iter().collect()).await?;
@@ -81,6 +82,8 @@ impl WriteTx {
     /// After `Ok` it is durable. After an error it may be or not: the lanes say.
     pub async fn commit(self) -> Result<(), StoreError> {
         fail::fail_point!("store::commit");
+        #[cfg(feature = "faults")]
+        crate::support::faults::slow_commit().await;
         self.link.transaction.commit().await?;
         fail::fail_point!("store::committed");
         Ok(())
