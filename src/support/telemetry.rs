@@ -39,10 +39,13 @@ pub struct Telemetry {
     started: Instant,
 }
 
+/// Libraries that tell at `info` what is no news to an operator. What the configuration says of them comes after and wins.
+const QUIET: &str = "sea_orm_migration=warn,actix_server=warn";
+
 /// Installs log, metrics and panic hook for the whole process; once. To be called before anything records: mailboxes and
 /// limiters keep the handles that they get.
 pub fn install(config: &config::Telemetry) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::builder().parse(&config.log).map_err(TelemetryError::Filter)?;
+    let filter = EnvFilter::builder().parse(format!("{QUIET},{}", config.log)).map_err(TelemetryError::Filter)?;
     let is_terminal = std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
