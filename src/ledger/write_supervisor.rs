@@ -8,6 +8,9 @@
 //! for no such reason, or panics, is tried three times; then its entries are tried one by one, and the one that fails alone is stored
 //! as a dead letter.
 
+mod failures;
+mod refill;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,30 +21,17 @@ use tokio::runtime::Handle;
 use super::job::{Job, LaneRun, Parcel};
 use super::lanes::{Lanes, entry_bytes};
 use super::limiter::{Limiter, Sample};
-use super::write_worker::{Execute, JobError, WriteWorker, told};
+use super::write_worker::{Execute, JobError, WriteWorker};
 use super::{Ledger, Shard};
-use crate::substrate::journal::ReadError;
-use crate::substrate::store::StoreError;
-use crate::support::chain::Chain;
 use crate::support::mailbox::{Envelope, Gone, Mailbox, Order, Ticket};
-use crate::vocabulary::command::{Entry, EntryUnreadable};
+use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, LaneAddress, ShardIndex};
 
-/// Entries that wait in memory; the rest waits in the journal.
-const WAITING_ENTRIES_MAX: usize = 16_000;
-const WAITING_BYTES_MAX: usize = 8 << 20;
-/// What is read from the journal at once.
-const READ_BYTES: usize = 512 << 10;
 /// A batch of what callers wait for is small, so that the next one does not wait long.
 const URGENT_ROWS_MAX: usize = 128;
-/// Tries of a job that fails without its database being down.
-const ATTEMPTS_MAX: u32 = 3;
-/// The pauses of a shard that is down, and of a worker that panicked.
+/// The first pause of a shard that is down, and of a worker that panicked.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LONGEST: Duration = Duration::from_secs(2);
-/// A shard that is down for so many tries in a row counts as stopped: its share of the queue is bounded.
-const FAILURES_UNTIL_STOPPED: u32 = 3;
 
 /// From the journal, the couriers and the clock: look what there is to do. Refused when one is waiting already, which is as good.
 pub struct Ring;
@@ -337,128 +327,6 @@ impl WriteSupervisor {
         }
     }
 
-    fn shard_down(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
-        self.failures += 1;
-        self.failures_in_row += 1;
-        let reason = told(error);
-        if self.down.is_none() {
-            tracing::warn!(shard = %self.shard().name, error = %reason, "the shard's database does not take writes; trying again");
-        }
-        self.down = Some(reason);
-        if self.failures_in_row >= FAILURES_UNTIL_STOPPED {
-            self.ledger.backlog.set_stopped(self.shard, true);
-        }
-        self.retries.push_back(Retry { job: flight.job, attempts: flight.attempts, delivery: flight.delivery });
-        self.pause(context);
-    }
-
-    fn failed(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
-        self.failures += 1;
-        self.panics += u64::from(matches!(error, JobError::Panicked(_)));
-        let (attempts, job) = (flight.attempts + 1, flight.job);
-        let reason = told(error);
-        tracing::error!(shard = %self.shard().name, job = job.name(), rows = job.rows(), attempts, error = %reason, "a job failed");
-        if attempts < ATTEMPTS_MAX {
-            self.retries.push_back(Retry { job, attempts, delivery: flight.delivery });
-            self.pause(context);
-            return;
-        }
-        match job.as_ref() {
-            Job::Batch(runs) => match runs.as_slice() {
-                [run] if run.entries.len() == 1 => {
-                    let bury = Job::Bury { run: run.clone(), error: reason, died_at: self.ledger.clock.now() };
-                    self.retries.push_back(Retry { job: Arc::new(bury), attempts: 0, delivery: None });
-                }
-                runs => runs.iter().for_each(|run| self.lanes.put_back(run, true)),
-            },
-            // Relayed rows cannot be refused, and a dead letter that cannot be stored must not be lost: the shard is broken.
-            Job::Deliver(_) | Job::Relayed(_) | Job::Bury { .. } => {
-                self.down = Some(reason);
-                self.ledger.backlog.set_stopped(self.shard, true);
-                self.retries.push_back(Retry { job, attempts: ATTEMPTS_MAX - 1, delivery: flight.delivery });
-                self.pause(context);
-            }
-        }
-    }
-
-    /// A lane or a cursor was further than we knew: a commit succeeded although its answer did not come. Look where the lanes are.
-    fn fenced(&mut self, flight: InFlight, context: &mut Context<Self>) {
-        if let Some(ticket) = flight.delivery {
-            ticket.answer(Err(CursorsMoved));
-            return;
-        }
-        tracing::warn!(shard = %self.shard().name, job = flight.job.name(), "a lane was further than known; looking where it is");
-        self.paused = true;
-        let store = self.shard().store.clone();
-        let looked = async move { store.snapshot().await?.lanes().await };
-        context.spawn(looked.into_actor(self).map(move |rows: Result<_, StoreError>, supervisor, context| {
-            supervisor.paused = false;
-            match rows {
-                Ok(rows) => supervisor.catch_up(&flight.job, &rows),
-                Err(error) => supervisor.shard_down(flight, &JobError::Store(error), context),
-            }
-            supervisor.step(context);
-        }));
-    }
-
-    fn catch_up(&mut self, job: &Job, rows: &[crate::substrate::store::rows::LaneRow]) {
-        let runs = match job {
-            Job::Batch(runs) => runs.as_slice(),
-            Job::Bury { run, .. } => std::slice::from_ref(run),
-            Job::Deliver(_) | Job::Relayed(_) => &[],
-        };
-        for run in runs {
-            self.lanes.put_back(run, false);
-            let Some(row) = rows.iter().find(|row| row.lane == run.lane) else { continue };
-            let applied = self.lanes.catch_up(run.lane, row.applied);
-            super::settlement::found_applied(&self.ledger, self.shard, run.lane, row.applied, &applied);
-        }
-    }
-
-    fn pause(&mut self, context: &mut Context<Self>) {
-        if self.paused {
-            return;
-        }
-        self.paused = true;
-        context.run_later(self.pause, |supervisor, context| {
-            supervisor.paused = false;
-            supervisor.step(context);
-        });
-        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
-    }
-
-    /// Reads on in the journal when there is room for it here.
-    fn refill(&mut self, context: &mut Context<Self>) {
-        let (entries, bytes) = self.lanes.waiting();
-        let has_room = entries < WAITING_ENTRIES_MAX / 2 && bytes < WAITING_BYTES_MAX / 2;
-        if self.reading || !has_room || self.cursor >= self.ledger.journal.durable() {
-            return;
-        }
-        self.reading = true;
-        let ledger = Arc::clone(&self.ledger);
-        let (shard, cursor, parked) = (self.shard, self.cursor, self.parked_cursor);
-        let read = self.runtime.spawn_blocking(move || read_on(&ledger, shard, cursor, parked));
-        context.spawn(read.into_actor(self).map(|read, supervisor, context| {
-            supervisor.reading = false;
-            match read {
-                Ok(Ok(read)) => supervisor.take_in(read, context),
-                Ok(Err(error)) => fail_stop(&error),
-                Err(error) => tracing::error!(error = %error, "reading the journal was cut short"),
-            }
-        }));
-    }
-
-    fn take_in(&mut self, read: Read, context: &mut Context<Self>) {
-        self.cursor = read.cursor;
-        self.parked_cursor = read.parked_cursor;
-        for entry in read.entries {
-            let lane = entry.home().lane();
-            // What callers wait for came by its own way, and stands in the lane's queue or is behind it.
-            self.lanes.push(lane, entry);
-        }
-        self.step(context);
-    }
-
     fn finish_draining(&mut self, context: &mut Context<Self>) {
         if self.in_flight.is_empty()
             && let Some(ticket) = self.draining.take()
@@ -467,56 +335,6 @@ impl WriteSupervisor {
             context.stop();
         }
     }
-}
-
-/// What was read from the journal.
-struct Read {
-    cursor: Position,
-    parked_cursor: Position,
-    entries: Vec<Arc<Entry>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ReadOnError {
-    #[error("could not read the journal")]
-    Journal(#[from] ReadError),
-    #[error(transparent)]
-    Entry(#[from] EntryUnreadable),
-}
-
-/// Reads the entries of one shard after the cursor: the parked ones first, as far as the main segments no longer have them.
-fn read_on(ledger: &Ledger, shard: ShardIndex, cursor: Position, parked_cursor: Position) -> Result<Read, ReadOnError> {
-    let first = ledger.journal.first();
-    let name = &ledger.shard(shard).name;
-    if cursor.next() < first {
-        let parked = ledger.journal.read_parked(name, parked_cursor.max(cursor), READ_BYTES)?;
-        if let Some(last) = parked.last().map(|record| record.position) {
-            let mut entries = Vec::with_capacity(parked.len());
-            for record in parked {
-                let entry = Entry::decode(record.position, &record.bytes)?;
-                entries.extend((!entry.home().lane().is_urgent()).then(|| Arc::new(entry)));
-            }
-            return Ok(Read { cursor: last, parked_cursor: last, entries });
-        }
-    }
-    let from = cursor.next().max(first);
-    let records = ledger.journal.read(from, READ_BYTES)?;
-    let cursor = records.last().map_or(Position(from.0 - 1), |record| record.position);
-    let mut entries = Vec::with_capacity(records.len() / ledger.shards.len().max(1));
-    for record in records {
-        let entry = Entry::decode(record.position, &record.bytes)?;
-        let address = ledger.address_of(&entry.home());
-        if address.shard == shard && !address.lane.is_urgent() {
-            entries.push(Arc::new(entry));
-        }
-    }
-    Ok(Read { cursor, parked_cursor, entries })
-}
-
-/// A journal that cannot be read back must not be gone on with.
-fn fail_stop(error: &ReadOnError) -> ! {
-    tracing::error!(error = %Chain(error), "the journal cannot be read; stopping, so that nothing is applied out of order");
-    std::process::exit(crate::support::EXIT_FAIL_STOP)
 }
 
 impl Actor for WriteSupervisor {
