@@ -132,7 +132,7 @@ impl App {
         let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
         let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, &runtime, &clock)?;
         let actors = Actors::start(&ledger, topology, &config, runtime.handle(), beginnings, &opened.lanes);
-        load_revocations(&accounts, &ledger, &intake, &runtime);
+        load_revocations(&accounts, &ledger, &intake, &runtime).await;
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime.handle());
 
         let draining = Arc::new(AtomicBool::new(false));
@@ -281,11 +281,14 @@ fn accounts(
     Ok((Arc::new(accounts), tokens))
 }
 
-/// Reads the sessions that ended lately, again and again until all shards have answered.
-fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, runtime: &Runtime) {
+/// Reads the sessions that ended lately: before anything is served, and where a shard does not answer, again and again until it does.
+async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, runtime: &Runtime) {
     let revocations = Arc::clone(accounts.revocations());
     let seam = LedgerForAccounts::new(Arc::clone(ledger), intake.clone());
     let clock = Arc::clone(&ledger.clock);
+    if revocations.load(&seam, clock.now()).await {
+        return;
+    }
     runtime.spawn(async move {
         while !revocations.load(&seam, clock.now()).await {
             tokio::time::sleep(Duration::from_millis(500)).await;

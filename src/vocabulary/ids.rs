@@ -134,7 +134,7 @@ fn parse_id(text: &str) -> Result<u64, NotAnId> {
     if !canonical {
         return Err(NotAnId);
     }
-    let raw: u64 = text.parse().map_err(|_: std::num::ParseIntError| NotAnId)?;
+    let raw: u64 = text.parse().map_err(|_cause: std::num::ParseIntError| NotAnId)?;
     if raw > i64::MAX as u64 { Err(NotAnId) } else { Ok(raw) }
 }
 

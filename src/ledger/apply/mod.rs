@@ -29,7 +29,7 @@ macro_rules! row {
         $transition.after.$table.get($key).or_else(|| $transition.before.$table.get($key))
     };
 }
-pub(self) use row;
+use row;
 
 /// What an entry came to, with the rows it owes to other owners.
 type Decided = Result<(Happened, Vec<Relay>), Rejection>;
