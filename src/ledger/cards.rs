@@ -25,6 +25,11 @@ impl Cards {
         self.0.get(&user)
     }
 
+    /// The profile may have changed, and how is not known here.
+    pub fn forget(&self, user: UserId) {
+        self.0.invalidate(&user);
+    }
+
     /// Takes a card if it is newer than the one that is there.
     pub fn offer(&self, account: &AccountRow) -> Arc<AuthorCard> {
         let card = Arc::new(card_of(account));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use moka::sync::Cache;
 
-use crate::substrate::journal::{Journal, Locator, ReadError};
+use crate::substrate::journal::{Journal, Locator, ReadError, Record};
 use crate::support::lock::lock;
 use crate::vocabulary::command::{Command, Entry, EntryUnreadable};
 use crate::vocabulary::ids::{Position, PostId, UserId, WriteId};
@@ -121,13 +121,15 @@ pub struct Pending {
     stripes: Vec<Stripe>,
     decoded: Cache<Position, Arc<Entry>>,
     journal: Arc<dyn Journal>,
+    /// The shards' names, in order: what is parked for one is found by its name.
+    names: Vec<Arc<str>>,
 }
 
 impl Pending {
     /// `cache_bytes` bounds the decoded entries, not the index.
-    pub fn new(journal: Arc<dyn Journal>, cache_bytes: u64) -> Self {
+    pub fn new(journal: Arc<dyn Journal>, names: Vec<Arc<str>>, cache_bytes: u64) -> Self {
         let decoded = Cache::builder().max_capacity(cache_bytes).weigher(|_, entry: &Arc<Entry>| weight(entry)).build();
-        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), decoded, journal }
+        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), decoded, journal, names }
     }
 
     /// Files an entry that is durable now.
@@ -194,8 +196,9 @@ impl Pending {
             return Ok(entry);
         }
         let journal = Arc::clone(&self.journal);
-        let record =
-            tokio::task::spawn_blocking(move || journal.read_at(place.locator)).await.map_err(|_cancelled| PendingError::Cancelled)??;
+        let shard = self.names.get(usize::from(place.home.shard.0)).cloned().unwrap_or_default();
+        let read = move || read_again(journal.as_ref(), &shard, place);
+        let record = tokio::task::spawn_blocking(read).await.map_err(|_cancelled| PendingError::Cancelled)??;
         let entry = Arc::new(Entry::decode(record.position, &record.bytes)?);
         self.decoded.insert(place.position, Arc::clone(&entry));
         Ok(entry)
@@ -210,6 +213,18 @@ impl Pending {
             Topic::Profile => 3,
         };
         &self.stripes[(mix(author.raw() ^ about.rotate_left(32)) % STRIPES as u64) as usize]
+    }
+}
+
+/// Reads a pending record from the main segments, or from those of its stopped shard.
+fn read_again(journal: &dyn Journal, shard: &str, place: Place) -> Result<Record, ReadError> {
+    match journal.read_at(place.locator) {
+        Ok(record) if record.position == place.position => Ok(record),
+        Ok(_) | Err(ReadError::Trimmed(_)) => {
+            let parked = journal.read_parked(shard, Position(place.position.0.saturating_sub(1)), 1)?;
+            parked.into_iter().find(|record| record.position == place.position).ok_or(ReadError::Trimmed(place.position))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lanes::Lanes;
+use super::settlement::without_text;
 use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
 use crate::substrate::store::rows::LaneRow;
@@ -39,8 +40,8 @@ pub struct Beginning {
     pub lanes: Lanes,
     /// Nothing that waits for this shard is at or before it.
     pub cursor: Position,
-    /// Applied entries of which only the events know what they owe.
-    pub unsure: HashMap<Lane, Vec<Position>>,
+    /// Applied entries of which only the events know what they came to.
+    pub unsure: HashMap<Lane, Vec<Arc<Entry>>>,
 }
 
 /// Refuses a shard that does not belong to this journal, or is ahead of it.
@@ -122,7 +123,7 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
     let entry = Arc::new(entry);
     ledger.pending.add(&entry, LaneAddress { shard, lane }, record.locator);
     if position <= applied {
-        beginnings[at].unsure.entry(lane).or_default().push(position);
+        beginnings[at].unsure.entry(lane).or_default().push(without_text(&entry));
         return Ok(());
     }
     ledger.writes.accepted(entry.write, record.locator);

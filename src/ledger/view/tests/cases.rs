@@ -1,0 +1,1 @@
+//! Single cases: faults that are planted, races of loaders, edges of pages.
