@@ -170,12 +170,37 @@ fn histories() -> impl Strategy<Value = (u64, Vec<Dice>, Vec<Dice>)> {
     (1..=USERS, proptest::collection::vec(dice(), 10..60), proptest::collection::vec(dice(), 1..25))
 }
 
+/// Histories to try; more if `PROPTEST_CASES` says so.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(12)
+}
+
 #[test]
 fn an_author_sees_his_writes_as_if_they_were_committed_while_they_are_on_their_way() {
     let _no_faults = FailScenario::setup();
     let runtime = runtime();
-    proptest!(ProptestConfig::with_cases(25), |((author, early, later) in histories())| {
+    proptest!(ProptestConfig::with_cases(cases()), |((author, early, later) in histories())| {
         let wrong = runtime.block_on(differs(user(author), &early, &later));
         prop_assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
+}
+
+/// The faults that the property is for: each must be found, and soon.
+#[cfg(feature = "faults")]
+#[test]
+fn planted_faults_of_the_overlay_are_found() {
+    use proptest::strategy::ValueTree;
+    let _no_faults = FailScenario::setup();
+    let runtime = runtime();
+    for fault in ["pending::skip_overlay", "view::ignore_marks", "pending::drop_early"] {
+        let mut random = proptest::test_runner::TestRunner::deterministic();
+        let found = (0..20).any(|_| {
+            let (author, early, later) = histories().new_tree(&mut random).expect("a history").current();
+            fail::cfg(fault, "return").expect("a fault");
+            let wrong = runtime.block_on(differs(user(author), &early, &later));
+            fail::remove(fault);
+            !wrong.is_empty()
+        });
+        assert!(found, "{fault} was not noticed");
+    }
 }

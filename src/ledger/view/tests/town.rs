@@ -320,3 +320,40 @@ impl Town {
         left
     }
 }
+
+impl Town {
+    /// Commits all that waits in a lane; nobody hears of it.
+    #[cfg(feature = "faults")]
+    pub(super) async fn apply_unheard(&mut self, lane: LaneAddress) -> Vec<Arc<Entry>> {
+        let key = (lane.shard.0, lane.lane.0);
+        let entries: Vec<Arc<Entry>> = self.waiting.remove(&key).unwrap_or_default().into();
+        let run = LaneRun { lane: lane.lane, known: self.applied.get(&key).copied().unwrap_or_default(), entries: entries.clone() };
+        self.applied.insert(key, run.last());
+        fail::cfg("worker::after_commit", "panic").expect("a fault");
+        let ledger = Arc::clone(&self.ledger);
+        let lost = tokio::spawn(async move { write_worker::run(&ledger, lane.shard, &Job::Batch(vec![run])).await }).await;
+        fail::remove("worker::after_commit");
+        assert!(lost.is_err_and(|error| error.is_panic()));
+        entries
+    }
+
+    /// Does what the courier does with its letters.
+    pub(super) async fn read_news(&mut self, shard: ShardIndex) {
+        let letters = self.ledger.shard(shard).take_news();
+        let topology = self.ledger.topology.load_full();
+        let routes = &mut self.routes[usize::from(shard.0)];
+        for mut look in letters.looks {
+            let mut snapshot = self.ledger.shard(shard).store.snapshot().await.expect("a snapshot");
+            for row in snapshot.events_after(look.lane, routes.seen(look.lane), 10_000).await.expect("events") {
+                let events = decode_events(&row.payload).expect("events");
+                settlement::found_decided(&self.ledger, &events, &mut look.unsure);
+                routes.enter(&topology, look.lane, row.position, events);
+            }
+            routes.enter(&topology, look.lane, look.position, Vec::new());
+            settlement::found_idle(&self.ledger, look.unsure);
+        }
+        for news in letters.news {
+            routes.enter(&topology, news.lane, news.position, news.owed);
+        }
+    }
+}
