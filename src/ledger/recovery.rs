@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::lanes::Lanes;
 use super::settlement::without_text;
+use super::writes::Waiting;
 use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
 use crate::substrate::store::rows::LaneRow;
@@ -126,7 +127,7 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
         beginnings[at].unsure.entry(lane).or_default().push(without_text(&entry));
         return Ok(());
     }
-    ledger.writes.accepted(entry.write, record.locator);
+    ledger.writes.accepted(entry.write, Waiting { position, locator: record.locator, shard });
     if lane.is_urgent() {
         ledger.shard(shard).push_urgent(entry);
     } else if parked {

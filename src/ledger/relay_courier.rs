@@ -247,7 +247,9 @@ impl RelayCourier {
         if moved.is_empty() {
             return;
         }
-        let _busy = self.supervisors[usize::from(self.shard.0)].try_tell(Relayed(moved));
+        if self.supervisors[usize::from(self.shard.0)].try_tell(Relayed(moved.clone())).is_err() {
+            self.routes.unreported(&moved);
+        }
     }
 }
 
@@ -272,3 +274,6 @@ impl Handler<Envelope<Ring>> for RelayCourier {
         self.step(context);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,6 +187,13 @@ impl Routes {
         moved.sort_unstable();
         moved
     }
+
+    /// Nobody took what [`Routes::progress`] said: it is said again.
+    pub fn unreported(&mut self, moved: &[(Lane, Position)]) {
+        for (lane, _) in moved {
+            self.lanes.entry(*lane).or_default().reported = Position::START;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -503,7 +503,11 @@ fn read_on(ledger: &Ledger, shard: ShardIndex, cursor: Position, parked_cursor: 
         }
     }
     let from = cursor.next().max(first);
-    let records = ledger.journal.read(from, READ_BYTES)?;
+    let records = match ledger.journal.read(from, READ_BYTES) {
+        // Parked and trimmed between the look and the reading: the next look finds it where it is now.
+        Err(ReadError::Trimmed(_)) => return Ok(Read { cursor, parked_cursor, entries: Vec::new() }),
+        records => records?,
+    };
     let cursor = records.last().map_or(Position(from.0 - 1), |record| record.position);
     let mut entries = Vec::with_capacity(records.len() / ledger.shards.len().max(1));
     for record in records {

@@ -1,15 +1,13 @@
 //! The promise of the overlay, on real databases: overlay(snapshot k, own writes up to n) is the own view of snapshot n.
 
 mod cases;
-mod memory_journal;
 mod observed;
 mod properties;
-mod town;
 
 use super::*;
 use observed::{differences, observe};
-use town::{Town, runtime};
 
+use crate::ledger::testing::{Town, runtime};
 use crate::vocabulary::ids::{CommentId, PostId};
 
 fn user(raw: u64) -> UserId {

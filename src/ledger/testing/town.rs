@@ -47,23 +47,23 @@ fn template() -> &'static tempfile::TempDir {
     })
 }
 
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+pub(in crate::ledger) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-pub(super) struct Town {
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) view: View,
-    pub(super) journal: Arc<MemoryJournal>,
+pub(in crate::ledger) struct Town {
+    pub(in crate::ledger) ledger: Arc<Ledger>,
+    pub(in crate::ledger) view: View,
+    pub(in crate::ledger) journal: Arc<MemoryJournal>,
     clock: Arc<ManualClock>,
     waiting: BTreeMap<(u16, u16), VecDeque<Arc<Entry>>>,
     applied: HashMap<(u16, u16), Position>,
-    pub(super) routes: Vec<Routes>,
+    pub(in crate::ledger) routes: Vec<Routes>,
     folder: tempfile::TempDir,
 }
 
 impl Town {
-    pub(super) async fn with_users(users: u64) -> Self {
+    pub(in crate::ledger) async fn with_users(users: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         for member in &Config::default().shards.members {
             std::fs::copy(template().path().join("shard.sqlite"), folder.path().join(&member.name)).expect("a copy");
@@ -126,19 +126,19 @@ impl Town {
         transaction.commit().await.expect("commits");
     }
 
-    pub(super) fn home(&self, author: UserId, command: &Command) -> LaneAddress {
+    pub(in crate::ledger) fn home(&self, author: UserId, command: &Command) -> LaneAddress {
         self.ledger.address_of(&command.home(author))
     }
 
     /// As intake would make it, before it has a position.
-    pub(super) fn entry(&self, author: UserId, command: Command) -> Entry {
+    pub(in crate::ledger) fn entry(&self, author: UserId, command: Command) -> Entry {
         self.clock.advance(1_000);
         let write = WriteId::from_raw(self.journal.durable().0 + 1);
-        Entry { position: super::super::PROVISIONAL, write, author, accepted_at: self.clock.now(), key: None, command }
+        Entry { position: crate::ledger::view::PROVISIONAL, write, author, accepted_at: self.clock.now(), key: None, command }
     }
 
     /// An entry becomes durable.
-    pub(super) fn accept(&mut self, entry: Entry) -> Arc<Entry> {
+    pub(in crate::ledger) fn accept(&mut self, entry: Entry) -> Arc<Entry> {
         let home = self.ledger.address_of(&entry.home());
         let bytes = entry.encode().expect("bytes");
         let room = self.ledger.backlog.reserve(bytes.len(), home.shard, true).expect("room").keep();
@@ -154,19 +154,19 @@ impl Town {
         entry
     }
 
-    pub(super) fn write(&mut self, author: UserId, command: Command) -> Arc<Entry> {
+    pub(in crate::ledger) fn write(&mut self, author: UserId, command: Command) -> Arc<Entry> {
         let entry = self.entry(author, command);
         self.accept(entry)
     }
 
     /// Lanes with entries that wait.
-    pub(super) fn lanes(&self) -> Vec<LaneAddress> {
+    pub(in crate::ledger) fn lanes(&self) -> Vec<LaneAddress> {
         let waiting = self.waiting.iter().filter(|(_, queue)| !queue.is_empty());
         waiting.map(|((shard, lane), _)| LaneAddress { shard: ShardIndex(*shard), lane: crate::vocabulary::owner::Lane(*lane) }).collect()
     }
 
     /// Commits the next entries of a lane. Returns them.
-    pub(super) async fn apply(&mut self, lane: LaneAddress, count: usize) -> Vec<Arc<Entry>> {
+    pub(in crate::ledger) async fn apply(&mut self, lane: LaneAddress, count: usize) -> Vec<Arc<Entry>> {
         let key = (lane.shard.0, lane.lane.0);
         let queue = self.waiting.entry(key).or_default();
         let entries: Vec<Arc<Entry>> = queue.drain(..count.min(queue.len())).collect();
@@ -186,7 +186,7 @@ impl Town {
     }
 
     /// Deliveries that are due: from, to, urgent.
-    pub(super) fn due(&self) -> Vec<(ShardIndex, ShardIndex, bool)> {
+    pub(in crate::ledger) fn due(&self) -> Vec<(ShardIndex, ShardIndex, bool)> {
         let routes = self.routes.iter().enumerate();
         routes
             .flat_map(|(from, routes)| routes.waiting().into_iter().map(move |(to, urgent)| (ShardIndex(from as u16), to, urgent)))
@@ -194,7 +194,7 @@ impl Town {
     }
 
     /// Delivers the parcel of one lane.
-    pub(super) async fn deliver(&mut self, (from, to, urgent): (ShardIndex, ShardIndex, bool), which: usize) {
+    pub(in crate::ledger) async fn deliver(&mut self, (from, to, urgent): (ShardIndex, ShardIndex, bool), which: usize) {
         let routes = &mut self.routes[usize::from(from.0)];
         if !routes.knows_cursors(to) {
             let mut snapshot = self.ledger.shard(to).store.snapshot().await.expect("a snapshot");
@@ -214,14 +214,14 @@ impl Town {
         done.iter().for_each(|event| settlement::relayed(&self.ledger, event));
     }
 
-    pub(super) async fn deliver_all(&mut self) {
+    pub(in crate::ledger) async fn deliver_all(&mut self) {
         while let Some(due) = self.due().first().copied() {
             self.deliver(due, 0).await;
         }
     }
 
     /// Everything that was accepted takes effect everywhere.
-    pub(super) async fn finish(&mut self) {
+    pub(in crate::ledger) async fn finish(&mut self) {
         for lane in self.lanes() {
             self.apply(lane, usize::MAX).await;
         }
@@ -229,7 +229,7 @@ impl Town {
     }
 
     /// The process ends, and starts again from the journal and the databases.
-    pub(super) async fn restart(self) -> Self {
+    pub(in crate::ledger) async fn restart(self) -> Self {
         for shard in &self.ledger.shards {
             shard.store.close().await.expect("closes");
         }
@@ -283,18 +283,18 @@ impl Town {
 
 impl Town {
     /// Whether nothing waits in a lane, and it owes nothing.
-    pub(super) fn is_clean(&self, lane: LaneAddress) -> bool {
+    pub(in crate::ledger) fn is_clean(&self, lane: LaneAddress) -> bool {
         let idle = self.waiting.get(&(lane.shard.0, lane.lane.0)).is_none_or(VecDeque::is_empty);
         idle && !self.routes[usize::from(lane.shard.0)].owes(lane.lane)
     }
 
     /// Whether an entry is committed and its rows have not all arrived.
-    pub(super) fn is_owed(&self, lane: LaneAddress, position: Position) -> bool {
+    pub(in crate::ledger) fn is_owed(&self, lane: LaneAddress, position: Position) -> bool {
         self.routes[usize::from(lane.shard.0)].is_owed(lane.lane, position)
     }
 
     /// Everything of one lane takes effect everywhere.
-    pub(super) async fn finish_lane(&mut self, lane: LaneAddress) {
+    pub(in crate::ledger) async fn finish_lane(&mut self, lane: LaneAddress) {
         self.apply(lane, usize::MAX).await;
         while self.routes[usize::from(lane.shard.0)].owes(lane.lane) {
             for due in self.due().into_iter().filter(|(from, ..)| *from == lane.shard) {
@@ -306,7 +306,7 @@ impl Town {
     }
 
     /// Own writes that still count as pending although all is done.
-    pub(super) async fn forgotten(&self, author: UserId, users: u64, posts: &[crate::vocabulary::ids::PostId]) -> Vec<String> {
+    pub(in crate::ledger) async fn forgotten(&self, author: UserId, users: u64, posts: &[crate::vocabulary::ids::PostId]) -> Vec<String> {
         let mut topics = vec![Topic::Authored, Topic::Pairs, Topic::Profile];
         topics.extend(posts.iter().map(|post| Topic::Post(*post)));
         topics.extend((1..=users).map(|raw| Topic::Pair(UserId::from_raw(raw))));
@@ -324,7 +324,7 @@ impl Town {
 impl Town {
     /// Commits all that waits in a lane; nobody hears of it.
     #[cfg(feature = "faults")]
-    pub(super) async fn apply_unheard(&mut self, lane: LaneAddress) -> Vec<Arc<Entry>> {
+    pub(in crate::ledger) async fn apply_unheard(&mut self, lane: LaneAddress) -> Vec<Arc<Entry>> {
         let key = (lane.shard.0, lane.lane.0);
         let entries: Vec<Arc<Entry>> = self.waiting.remove(&key).unwrap_or_default().into();
         let run = LaneRun { lane: lane.lane, known: self.applied.get(&key).copied().unwrap_or_default(), entries: entries.clone() };
@@ -338,7 +338,7 @@ impl Town {
     }
 
     /// Does what the courier does with its letters.
-    pub(super) async fn read_news(&mut self, shard: ShardIndex) {
+    pub(in crate::ledger) async fn read_news(&mut self, shard: ShardIndex) {
         let letters = self.ledger.shard(shard).take_news();
         let topology = self.ledger.topology.load_full();
         let routes = &mut self.routes[usize::from(shard.0)];
@@ -355,5 +355,18 @@ impl Town {
         for news in letters.news {
             routes.enter(&topology, news.lane, news.position, news.owed);
         }
+    }
+}
+
+impl Town {
+    /// As [`Town::apply`], and hands out the letters to the courier instead of delivering them.
+    pub(in crate::ledger) async fn apply_untold(&mut self, lane: LaneAddress, count: usize) -> Vec<crate::ledger::shard::News> {
+        let key = (lane.shard.0, lane.lane.0);
+        let queue = self.waiting.entry(key).or_default();
+        let entries: Vec<Arc<Entry>> = queue.drain(..count.min(queue.len())).collect();
+        let run = LaneRun { lane: lane.lane, known: self.applied.get(&key).copied().unwrap_or_default(), entries };
+        self.applied.insert(key, run.last());
+        write_worker::run(&self.ledger, lane.shard, &Job::Batch(vec![run])).await.expect("commits");
+        self.ledger.shard(lane.shard).take_news().news
     }
 }

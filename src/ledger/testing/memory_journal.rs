@@ -8,7 +8,7 @@ use crate::support::lock::lock;
 use crate::vocabulary::ids::Position;
 
 #[derive(Default)]
-pub(super) struct MemoryJournal {
+pub(in crate::ledger) struct MemoryJournal {
     held: Mutex<Held>,
 }
 
