@@ -2,8 +2,9 @@
 
 use super::submit::{internal, unavailable, with_progress};
 use super::{Intake, SubmitError, WriteState, WriteStatus};
-use crate::ledger::writes::{Known, Settled};
-use crate::substrate::journal::{Locator, ReadError};
+use crate::ledger::pending::read_again;
+use crate::ledger::writes::{Known, Settled, Waiting};
+use crate::substrate::journal::ReadError;
 use crate::vocabulary::command::{Entry, WriteKind};
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{UserId, WriteId};
@@ -14,8 +15,8 @@ impl Intake {
     pub async fn write_status(&self, author: UserId, write: WriteId) -> Result<Option<WriteStatus>, SubmitError> {
         match self.ledger.writes.known(write) {
             Some(Known::Settled(settled)) => return Ok(settled_status(author, settled)),
-            Some(Known::Waiting(locator)) => {
-                if let Some(entry) = self.entry_at(locator).await?.filter(|entry| entry.write == write) {
+            Some(Known::Waiting(waiting)) => {
+                if let Some(entry) = self.entry_at(waiting).await?.filter(|entry| entry.write == write) {
                     return Ok((entry.author == author && entry.command.kind() != WriteKind::Account).then(|| waiting_status(&entry)));
                 }
             }
@@ -35,9 +36,10 @@ impl Intake {
         Ok(self.write_status(author, kept.write).await?.unwrap_or_else(|| kept_away(kept)))
     }
 
-    async fn entry_at(&self, locator: Locator) -> Result<Option<Entry>, SubmitError> {
-        let journal = std::sync::Arc::clone(&self.ledger.journal);
-        let read = tokio::task::spawn_blocking(move || journal.read_at(locator)).await.map_err(internal)?;
+    async fn entry_at(&self, Waiting { position, locator, shard }: Waiting) -> Result<Option<Entry>, SubmitError> {
+        let ledger = std::sync::Arc::clone(&self.ledger);
+        let read = move || read_again(ledger.journal.as_ref(), &ledger.shard(shard).name, position, locator);
+        let read = tokio::task::spawn_blocking(read).await.map_err(internal)?;
         match read {
             Ok(record) => Entry::decode(record.position, &record.bytes).map(Some).map_err(internal),
             // It settled between the look and the reading.

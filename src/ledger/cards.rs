@@ -26,6 +26,11 @@ impl Cards {
         self.0.get(&user)
     }
 
+    /// The profile may have changed, and how is not known here.
+    pub fn forget(&self, user: UserId) {
+        self.0.invalidate(&user);
+    }
+
     /// Takes a card if it is newer than the one that is there.
     pub fn offer(&self, account: &AccountRow) -> Arc<AuthorCard> {
         let card = Arc::new(card_of(account));
@@ -72,11 +77,26 @@ mod tests {
 
     #[test]
     fn a_slow_reader_never_brings_an_old_name_back() {
+        let _no_faults = fail::FailScenario::setup();
         let cards = Cards::new(1 << 20);
 
         cards.offer(&account("new", 9));
         cards.offer(&account("old", 8));
 
         assert_eq!(cards.get(UserId::from_raw(7)).expect("cached").display_name.as_str(), "new");
+    }
+
+    /// The fault that the order of revisions is for.
+    #[cfg(feature = "faults")]
+    #[test]
+    fn a_cache_that_takes_whatever_comes_is_found_out() {
+        let _no_faults = fail::FailScenario::setup();
+        fail::cfg("cards::plain_put", "return").expect("a fault");
+        let cards = Cards::new(1 << 20);
+
+        cards.offer(&account("new", 9));
+        cards.offer(&account("old", 8));
+
+        assert_eq!(cards.get(UserId::from_raw(7)).expect("cached").display_name.as_str(), "old");
     }
 }

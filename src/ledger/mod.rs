@@ -20,6 +20,8 @@ pub mod settlement;
 pub mod shard;
 pub mod shard_reader;
 pub mod shard_router;
+#[cfg(test)]
+mod testing;
 pub mod topology;
 pub mod view;
 pub mod write_supervisor;
@@ -38,7 +40,7 @@ use cards::Cards;
 use kept_keys::KeptKeys;
 use pending::Pending;
 use topology::Topology;
-use writes::Writes;
+use writes::{Waiting, Writes};
 
 use crate::substrate::journal::{Journal, Locator};
 use crate::support::clock::Clock;
@@ -92,7 +94,7 @@ impl Ledger {
         let entry = Arc::new(entry);
         self.backlog.opened(position, room);
         self.pending.add(&entry, home, locator);
-        self.writes.accepted(write, locator);
+        self.writes.accepted(write, Waiting { position, locator, shard: home.shard });
         if home.lane.is_urgent() {
             self.shard(home.shard).push_urgent(entry);
         }

@@ -196,10 +196,9 @@ impl Pending {
             return Ok(entry);
         }
         let journal = Arc::clone(&self.journal);
-        let name = Arc::clone(&self.names[usize::from(place.home.shard.0)]);
-        let record = tokio::task::spawn_blocking(move || read_again(journal.as_ref(), &name, place))
-            .await
-            .map_err(|_cancelled| PendingError::Cancelled)??;
+        let shard = self.names.get(usize::from(place.home.shard.0)).cloned().unwrap_or_default();
+        let read = move || read_again(journal.as_ref(), &shard, place.position, place.locator);
+        let record = tokio::task::spawn_blocking(read).await.map_err(|_cancelled| PendingError::Cancelled)??;
         let entry = Arc::new(Entry::decode(record.position, &record.bytes)?);
         self.decoded.insert(place.position, Arc::clone(&entry));
         Ok(entry)
@@ -217,16 +216,16 @@ impl Pending {
     }
 }
 
-/// Reads a pending record from the main segments, or from those of its stopped shard.
-fn read_again(journal: &dyn Journal, shard: &str, place: Place) -> Result<Record, ReadError> {
-    match journal.read_at(place.locator) {
-        Ok(record) if record.position == place.position => Ok(record),
-        Ok(_) | Err(ReadError::Trimmed(_)) => {
-            let parked = journal.read_parked(shard, Position(place.position.0.saturating_sub(1)), 1)?;
-            parked.into_iter().find(|record| record.position == place.position).ok_or(ReadError::Trimmed(place.position))
-        }
-        Err(error) => Err(error),
-    }
+/// Reads the record at a position from the main segments, or from those of its stopped shard. Where a parked record lay, or lies, says
+/// nothing there: the place may be another record's, or none.
+pub fn read_again(journal: &dyn Journal, shard: &str, position: Position, locator: Locator) -> Result<Record, ReadError> {
+    let missing = match journal.read_at(locator) {
+        Ok(record) if record.position == position => return Ok(record),
+        Ok(_) => ReadError::Trimmed(position),
+        Err(error) => error,
+    };
+    let parked = journal.read_parked(shard, Position(position.0.saturating_sub(1)), 1)?;
+    parked.into_iter().find(|record| record.position == position).ok_or(missing)
 }
 
 /// A like as far as the overlay is concerned: its write id and time show nowhere.

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lanes::Lanes;
+use super::settlement::without_text;
+use super::writes::Waiting;
 use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
 use crate::substrate::store::rows::LaneRow;
@@ -40,8 +42,8 @@ pub struct Beginning {
     pub lanes: Lanes,
     /// Nothing that waits for this shard is at or before it.
     pub cursor: Position,
-    /// Applied entries of which only the events know what they owe.
-    pub unsure: HashMap<Lane, Vec<Position>>,
+    /// Applied entries of which only the events know what they came to.
+    pub unsure: HashMap<Lane, Vec<Arc<Entry>>>,
 }
 
 /// Refuses a shard that does not belong to this journal, or is ahead of it.
@@ -125,10 +127,10 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
         ledger.pending.add(&entry, LaneAddress { shard, lane }, record.locator);
     }
     if position <= applied {
-        beginnings[at].unsure.entry(lane).or_default().push(position);
+        beginnings[at].unsure.entry(lane).or_default().push(without_text(&entry));
         return Ok(());
     }
-    ledger.writes.accepted(entry.write, record.locator);
+    ledger.writes.accepted(entry.write, Waiting { position, locator: record.locator, shard });
     if lane.is_urgent() {
         ledger.shard(shard).push_urgent(entry);
     } else if parked {

@@ -22,7 +22,8 @@ use crate::substrate::store::rows::{LaneRow, SourceLane};
 use crate::support::chain::Chain;
 use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Gone, Mailbox, Order, Refused};
-use crate::vocabulary::event::{Event, decode_events};
+use crate::vocabulary::command::Entry;
+use crate::vocabulary::event::decode_events;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
@@ -50,8 +51,10 @@ pub struct RelayCourier {
     routes: Routes,
     /// Lanes whose events must be read from the database, and up to where; none until the lanes were read at start.
     unread: HashMap<Lane, Position>,
-    /// Entries of a lane that was not read yet, which may owe nothing: what is not owed once it is read is released.
-    unsure: HashMap<Lane, Vec<Position>>,
+    /// Entries of a lane that was not read yet: its events say what they came to, and those without any came to nothing.
+    unsure: HashMap<Lane, Vec<Arc<Entry>>>,
+    /// Lanes with events that cannot be read: nothing of theirs is relayed, and none of their event rows go.
+    stuck: HashSet<Lane>,
     reading: bool,
     /// Deliveries under way, and destinations whose cursors are being asked for.
     under_way: HashSet<(ShardIndex, bool)>,
@@ -60,14 +63,14 @@ pub struct RelayCourier {
 
 impl RelayCourier {
     /// `lanes` is where the shard's lanes are at start, as its database says; `unsure` are applied entries of which only the
-    /// events know what they owe.
+    /// events know what they came to.
     pub fn new(
         ledger: Arc<Ledger>,
         shard: ShardIndex,
         runtime: Handle,
         supervisors: Vec<Mailbox<WriteSupervisor>>,
         lanes: &[LaneRow],
-        unsure: HashMap<Lane, Vec<Position>>,
+        unsure: HashMap<Lane, Vec<Arc<Entry>>>,
     ) -> Self {
         let mut routes = Routes::new(shard);
         let mut unread = HashMap::new();
@@ -85,6 +88,7 @@ impl RelayCourier {
             routes,
             unread,
             unsure,
+            stuck: HashSet::new(),
             reading: false,
             under_way: HashSet::new(),
             asking: HashSet::new(),
@@ -109,6 +113,12 @@ impl RelayCourier {
     fn take_news(&mut self) {
         let letters = self.ledger.shard(self.shard).take_news();
         let topology = self.ledger.topology.load();
+        // First: what comes after such a lane's missing events must not be entered before them, or they would count as done.
+        for look in letters.looks {
+            let unread = self.unread.entry(look.lane).or_default();
+            *unread = look.position.max(*unread);
+            self.unsure.entry(look.lane).or_default().extend(look.unsure);
+        }
         for news in letters.news {
             let behind = self.unread.get_mut(&news.lane);
             if let Some(unread) = behind {
@@ -120,11 +130,6 @@ impl RelayCourier {
                 self.routes.enter(&topology, news.lane, news.position, news.owed);
             }
         }
-        for look in letters.looks {
-            let unread = self.unread.entry(look.lane).or_default();
-            *unread = look.position.max(*unread);
-            self.unsure.entry(look.lane).or_default().extend(look.unsure);
-        }
     }
 
     /// Reads the events of one lane that is behind, what callers wait for first.
@@ -132,7 +137,8 @@ impl RelayCourier {
         if self.reading || self.routes.owed() > NEWS_MAX {
             return;
         }
-        let next = self.unread.iter().min_by_key(|(lane, _)| (!lane.is_urgent(), **lane)).map(|(lane, through)| (*lane, *through));
+        let readable = self.unread.iter().filter(|(lane, _)| !self.stuck.contains(lane));
+        let next = readable.min_by_key(|(lane, _)| (!lane.is_urgent(), **lane)).map(|(lane, through)| (*lane, *through));
         let Some((lane, through)) = next else { return };
         self.reading = true;
         let store = self.ledger.shard(self.shard).store.clone();
@@ -161,12 +167,12 @@ impl RelayCourier {
         for row in rows {
             match decode_events(&row.payload) {
                 Ok(events) => {
-                    self.release_silent(&events);
+                    settlement::found_decided(&self.ledger, &events, self.unsure.entry(lane).or_default());
                     self.routes.enter(&topology, lane, row.position, events);
                 }
                 Err(error) => {
                     tracing::error!(shard = self.shard.0, lane = lane.0, position = %row.position, %error, "an event row cannot be read; the lane's relays stop here");
-                    self.unread.remove(&lane);
+                    self.stuck.insert(lane);
                     return;
                 }
             }
@@ -174,14 +180,8 @@ impl RelayCourier {
         self.routes.enter(&topology, lane, through, Vec::new());
         if self.unread.get(&lane).is_some_and(|unread| *unread <= self.routes.seen(lane)) {
             self.unread.remove(&lane);
-            let unsure = self.unsure.remove(&lane).unwrap_or_default();
-            self.ledger.backlog.release(unsure.into_iter().filter(|position| !self.routes.is_owed(lane, *position)));
+            settlement::found_idle(&self.ledger, self.unsure.remove(&lane).unwrap_or_default());
         }
-    }
-
-    /// Events that owe nothing need no journal entry any more.
-    fn release_silent(&self, events: &[Event]) {
-        self.ledger.backlog.release(events.iter().filter(|event| event.relays.is_empty()).map(|event| event.position));
     }
 
     fn try_later(&self, error: &StoreError, context: &mut Context<Self>) {
@@ -251,7 +251,9 @@ impl RelayCourier {
         if moved.is_empty() {
             return;
         }
-        let _busy = self.supervisors[usize::from(self.shard.0)].try_tell(Relayed(moved));
+        if self.supervisors[usize::from(self.shard.0)].try_tell(Relayed(moved.clone())).is_err() {
+            self.routes.unreported(&moved);
+        }
     }
 }
 
@@ -276,3 +278,6 @@ impl Handler<Envelope<Ring>> for RelayCourier {
         self.step(context);
     }
 }
+
+#[cfg(test)]
+mod tests;

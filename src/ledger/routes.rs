@@ -87,8 +87,15 @@ impl Routes {
     }
 
     /// Whether an entry's rows have not all arrived.
-    pub fn is_owed(&self, lane: Lane, position: Position) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_owed(&self, lane: Lane, position: Position) -> bool {
         self.owed.contains_key(&(lane, position))
+    }
+
+    /// Whether a lane's rows have not all arrived.
+    #[cfg(test)]
+    pub(super) fn owes(&self, lane: Lane) -> bool {
+        self.owed.keys().any(|(of, _)| *of == lane)
     }
 
     /// Destinations that something waits for, and whether it is urgent.
@@ -179,6 +186,13 @@ impl Routes {
         }
         moved.sort_unstable();
         moved
+    }
+
+    /// Nobody took what [`Routes::progress`] said: it is said again.
+    pub fn unreported(&mut self, moved: &[(Lane, Position)]) {
+        for (lane, _) in moved {
+            self.lanes.entry(*lane).or_default().reported = Position::START;
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 //! A committed batch goes in. Authors' pending rows are dropped, waiting callers get word, the journal's entries are
 //! released, and the events that owe rows to other owners go to the shard's courier.
 
+use std::sync::Arc;
+
 use super::Ledger;
 use super::shard::{Look, News};
-use super::writes::Progress;
+use super::writes::{Known, Progress};
 use crate::substrate::store::rows::Rows;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Entry};
@@ -13,7 +15,7 @@ use crate::vocabulary::event::{Event, Happened, Relay};
 use crate::vocabulary::ids::{Position, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 use crate::vocabulary::rejection::Rejection;
-use crate::vocabulary::text::PostBody;
+use crate::vocabulary::text::{CommentBody, PostBody};
 
 /// What one lane of a committed batch came to.
 #[derive(Debug)]
@@ -26,23 +28,14 @@ pub struct LaneOutcome {
 }
 
 /// A lane's batch is committed.
-pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[std::sync::Arc<Entry>], outcome: LaneOutcome) {
+pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>], outcome: LaneOutcome) {
     let now = ledger.clock.now();
     let owed: Vec<Event> = outcome.events.into_iter().filter(|event| !event.relays.is_empty()).collect();
     let mut owing = owed.iter().peekable();
     let mut released = Vec::with_capacity(entries.len());
     for (entry, happened) in entries.iter().zip(&outcome.happened) {
         let event = owing.next_if(|event| event.position == entry.position);
-        told_sessions(ledger, happened);
-        let progress = match rejection_of(entry, happened) {
-            Some(rejection) => Progress::Rejected { rejection, at: now },
-            None if event.is_some_and(shows_elsewhere) => Progress::Committed { at: now },
-            None => Progress::Visible { committed_at: now, at: now },
-        };
-        if !matches!(progress, Progress::Committed { .. }) {
-            ledger.pending.remove(entry);
-        }
-        ledger.writes.progressed(entry, progress);
+        decided(ledger, entry, happened, event, now);
         if event.is_none() {
             released.push(entry.position);
         }
@@ -51,12 +44,32 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[std::sync::
     ledger.shard(shard).tell_courier(News { lane: outcome.lane, position: outcome.last, owed });
 }
 
+/// A decision stands: what its author and those who wait are told, and whether it is still laid over.
+fn decided(ledger: &Ledger, entry: &Entry, happened: &Happened, event: Option<&Event>, now: Millis) {
+    told_sessions(ledger, happened);
+    let progress = match rejection_of(entry, happened) {
+        Some(rejection) => Progress::Rejected { rejection, at: now },
+        None if event.is_some_and(shows_elsewhere) => Progress::Committed { at: now },
+        None => Progress::Visible { committed_at: now, at: now },
+    };
+    if !matches!(progress, Progress::Committed { .. }) || drop_early() {
+        ledger.pending.remove(entry);
+    }
+    ledger.writes.progressed(entry, progress);
+}
+
+/// A planted fault: a write is no longer laid over although rows that it owes to other owners have not arrived.
+fn drop_early() -> bool {
+    fail::fail_point!("pending::drop_early", |_| true);
+    false
+}
+
 /// All rows that an event owed to other owners have arrived.
 pub fn relayed(ledger: &Ledger, event: &Event) {
     if shows_elsewhere(event) && !matches!(event.happened, Happened::Rejected(_)) {
         let now = ledger.clock.now();
         let committed_at = match ledger.writes.known(event.write) {
-            Some(super::writes::Known::Settled(settled)) => match settled.progress {
+            Some(Known::Settled(settled)) => match settled.progress {
                 Progress::Committed { at } => at,
                 _ => now,
             },
@@ -77,15 +90,72 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
 }
 
 /// Entries turn out to have been applied by a commit whose answer never came. What they came to stands in the events, which the
-/// courier reads; here they only count as done.
-pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[std::sync::Arc<Entry>]) {
-    let now = ledger.clock.now();
+/// courier reads: until then they stay as they are. What readers cache may be out of date at once.
+pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[Arc<Entry>]) {
     for entry in entries {
-        ledger.pending.remove(entry);
-        ledger.writes.progressed(entry, Progress::Visible { committed_at: now, at: now });
+        match &entry.command {
+            Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => {
+                ledger.blocks.changed(entry.author);
+                ledger.blocks.changed(*other);
+            }
+            Command::EditProfile { .. } => ledger.cards.forget(entry.author),
+            _ => {}
+        }
     }
-    let unsure = entries.iter().map(|entry| entry.position).collect();
+    let unsure = entries.iter().map(without_text).collect();
     ledger.shard(shard).tell_courier_to_look(Look { lane, position, unsure });
+}
+
+/// A delivery's answer never came, and it may have been committed: what readers cache may be out of date.
+pub fn maybe_delivered<'relay>(ledger: &Ledger, relays: impl IntoIterator<Item = &'relay Relay>) {
+    for relay in relays {
+        if let Relay::Pair { owner, .. } = relay {
+            ledger.blocks.changed(*owner);
+        }
+    }
+}
+
+/// Events were read from the database, in order: those of `unsure` that they are about are settled now, and taken out.
+pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Vec<Arc<Entry>>) {
+    let now = ledger.clock.now();
+    for event in events {
+        if let Some(at) = unsure.iter().position(|entry| entry.position == event.position) {
+            decided(ledger, &unsure.swap_remove(at), &event.happened, Some(event), now);
+        }
+    }
+    // What owes nothing needs no journal entry any more.
+    ledger.backlog.release(events.iter().filter(|event| event.relays.is_empty()).map(|event| event.position));
+}
+
+/// These entries were applied, and there is no event of them: nothing happened, or an operator has them as dead letters.
+pub fn found_idle(ledger: &Ledger, entries: Vec<Arc<Entry>>) {
+    let now = ledger.clock.now();
+    for entry in &entries {
+        ledger.pending.remove(entry);
+        if matches!(ledger.writes.known(entry.write), Some(Known::Waiting(_))) {
+            ledger.writes.progressed(entry, Progress::Visible { committed_at: now, at: now });
+        }
+    }
+    ledger.backlog.release(entries.iter().map(|entry| entry.position));
+}
+
+/// An entry as far as settling it needs it: many of them may wait for the courier at once.
+pub fn without_text(entry: &Arc<Entry>) -> Arc<Entry> {
+    let command = match &entry.command {
+        Command::CreatePost { post, .. } => Command::CreatePost { post: *post, body: PostBody::from_row(String::new()) },
+        Command::EditPost { post, if_revision, .. } => {
+            Command::EditPost { post: *post, body: PostBody::from_row(String::new()), if_revision: *if_revision }
+        }
+        Command::CreateComment { post, comment, parent, .. } => {
+            Command::CreateComment { post: *post, comment: *comment, parent: *parent, body: CommentBody::from_row(String::new()) }
+        }
+        Command::EditComment { post, comment, if_revision, .. } => {
+            Command::EditComment { post: *post, comment: *comment, body: CommentBody::from_row(String::new()), if_revision: *if_revision }
+        }
+        _ => return Arc::clone(entry),
+    };
+    let Entry { position, write, author, accepted_at, .. } = **entry;
+    Arc::new(Entry { position, write, author, accepted_at, key: None, command })
 }
 
 /// What readers cache of these rows is out of date.

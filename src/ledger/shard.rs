@@ -51,8 +51,8 @@ pub struct News {
 pub struct Look {
     pub lane: Lane,
     pub position: Position,
-    /// Entries that are not released and may owe nothing.
-    pub unsure: Vec<Position>,
+    /// Entries of which only the events know what they came to.
+    pub unsure: Vec<Arc<Entry>>,
 }
 
 /// What the courier finds when it looks.

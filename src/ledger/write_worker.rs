@@ -96,7 +96,7 @@ fn panic_text(error: tokio::task::JoinError) -> String {
 }
 
 /// The single step of a worker.
-async fn run(ledger: &Ledger, shard: ShardIndex, job: &Job) -> Result<(), JobError> {
+pub(super) async fn run(ledger: &Ledger, shard: ShardIndex, job: &Job) -> Result<(), JobError> {
     let shard = ledger.shard(shard);
     #[cfg(feature = "faults")]
     crate::support::faults::hold_shard(&shard.name).await;

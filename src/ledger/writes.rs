@@ -1,6 +1,6 @@
 //! The state of each write, from its acceptance until a minute after it became visible, and who waits for it.
 //!
-//! Waiting writes cost a locator each; their rest is read from the journal when somebody asks. Settled ones stand in a ring
+//! Waiting writes cost a place in the journal each; their rest is read from the journal when somebody asks. Settled ones stand in a ring
 //! that is bounded by count and by time.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,6 +13,7 @@ use crate::support::lock::lock;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Entry, Resource, WriteKind};
 use crate::vocabulary::ids::{Position, UserId, WriteId};
+use crate::vocabulary::owner::ShardIndex;
 use crate::vocabulary::rejection::Rejection;
 
 /// How long a settled write can be asked for, in milliseconds.
@@ -41,11 +42,20 @@ pub struct Settled {
     pub progress: Progress,
 }
 
+/// Where a write that waits can be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub position: Position,
+    pub locator: Locator,
+    /// The shard that decides it, whose parking segments may have it.
+    pub shard: ShardIndex,
+}
+
 /// What is known of a write here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// It waits; the journal has the rest.
-    Waiting(Locator),
+    Waiting(Waiting),
     Settled(Settled),
 }
 
@@ -58,7 +68,7 @@ struct Waiter {
 
 #[derive(Debug, Default)]
 struct Stripe {
-    waiting: HashMap<WriteId, Locator>,
+    waiting: HashMap<WriteId, Waiting>,
     settled: HashMap<WriteId, Settled>,
     /// Settled writes in the order in which they became final, for forgetting them.
     order: VecDeque<(Millis, WriteId)>,
@@ -79,8 +89,8 @@ impl Default for Writes {
 
 impl Writes {
     /// A write is durable and waits.
-    pub fn accepted(&self, write: WriteId, locator: Locator) {
-        lock(self.stripe(write)).waiting.insert(write, locator);
+    pub fn accepted(&self, write: WriteId, waiting: Waiting) {
+        lock(self.stripe(write)).waiting.insert(write, waiting);
     }
 
     /// Promises word of a write: once it is decided, or once it is visible (or rejected). Ask before the write is appended.

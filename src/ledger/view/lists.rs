@@ -52,12 +52,12 @@ impl View {
         self.may_see(viewer, rows.posts.get(&post).ok_or(ViewError::NotFound)?.author).await?;
         author_in(&rows, post)?;
 
-        let mut keys: BTreeMap<Reverse<UserId>, UserId> = stored.iter().map(|user| (Reverse(*user), *user)).collect();
+        let mut found = Found::stored(stored.into_iter().map(|user| (Reverse(user), user)), limit);
         if let Some(viewer) = viewer {
             let likes = rows.post_likes.get(&(post, viewer)).is_some_and(|like| like.liked);
-            merge_own(&mut keys, Reverse(viewer), viewer, likes, before.map(Reverse), stored.len() > limit);
+            found.merge_own(Reverse(viewer), viewer, likes, before.map(Reverse));
         }
-        let page = cut(keys, limit);
+        let page = found.page(limit);
         let users: Vec<UserId> = page.items;
         Ok(Page { items: self.users(viewer, &users).await?, next: page.next.map(|Reverse(user)| user) })
     }
@@ -73,8 +73,7 @@ impl View {
         self.existing(viewer, user).await?;
         self.may_see(viewer, user).await?;
         let shard = self.shard_of(&Owner::User(user));
-        let (keys, _) = self.authored(shard, viewer, &[user], before, limit).await?;
-        let page = cut(keys, limit);
+        let page = self.authored(shard, viewer, &[user], before, limit).await?.page(limit);
         Ok(Page { items: self.posts(viewer, &page.items).await?, next: page.next.map(|Reverse(post)| post) })
     }
 
@@ -86,16 +85,13 @@ impl View {
         for author in authors {
             by_shard.entry(self.ledger.index_of(&Owner::User(author)).0).or_default().push(author);
         }
-        let mut keys = BTreeMap::new();
-        let mut more = false;
+        let mut found = Found::default();
         for (shard, authors) in by_shard {
-            let (found, cut_off) = self.authored(&self.ledger.shards[usize::from(shard)], Some(viewer), &authors, before, limit).await?;
-            keys.extend(found);
-            more |= cut_off;
+            let of_shard = self.authored(&self.ledger.shards[usize::from(shard)], Some(viewer), &authors, before, limit).await?;
+            found = found.and(of_shard);
         }
-        let page = cut(keys, limit);
-        let next = if more || page.next.is_some() { page.next.or_else(|| page.items.last().copied().map(Reverse)) } else { None };
-        Ok(Page { items: self.posts(Some(viewer), &page.items).await?, next: next.map(|Reverse(post)| post) })
+        let page = found.page(limit);
+        Ok(Page { items: self.posts(Some(viewer), &page.items).await?, next: page.next.map(|Reverse(post)| post) })
     }
 
     /// Who follows the user, newest follow first; the key is the position of the follow.
@@ -124,8 +120,7 @@ impl View {
         self.card(viewer, user).await.map(drop)
     }
 
-    /// The keys of a page of posts by some authors of one shard, the reader's own pending ones merged in; and whether the
-    /// stored page was cut off.
+    /// The keys of a page of posts by some authors of one shard, the reader's own pending ones merged in.
     async fn authored(
         &self,
         shard: &Shard,
@@ -133,22 +128,21 @@ impl View {
         authors: &[UserId],
         before: Option<PostId>,
         limit: usize,
-    ) -> Result<(BTreeMap<Reverse<PostId>, PostId>, bool), ViewError> {
+    ) -> Result<Found<Reverse<PostId>, PostId>, ViewError> {
         let own = viewer.filter(|viewer| authors.contains(viewer));
         let pending = self.pending(own, Topic::Authored).await?;
         let mut snapshot = shard.snapshot().await?;
         let stored = snapshot.author_posts_page(authors, before, limit as u64 + 1).await.map_err(|error| shard.failed(&error))?;
-        let cut_off = stored.len() > limit;
-        let mut keys: BTreeMap<Reverse<PostId>, PostId> = stored.into_iter().map(|(_, post)| (Reverse(post), post)).collect();
+        let mut found = Found::stored(stored.into_iter().map(|(_, post)| (Reverse(post), post)), limit);
         if !pending.is_empty() {
             let marks = shard.marks(&mut snapshot).await?;
             for write in pending.iter().filter(|write| is_pending(write.entry.position, write.home, shard.index, false, Some(&marks))) {
                 if let Some(Relay::AuthorPost { post, deleted, .. }) = author_post(write) {
-                    merge_own(&mut keys, Reverse(post), post, !deleted, before.map(Reverse), cut_off);
+                    found.merge_own(Reverse(post), post, !deleted, before.map(Reverse));
                 }
             }
         }
-        Ok((keys, cut_off))
+        Ok(found)
     }
 
     /// Whom the reader follows, with his pending follows and blocks.
@@ -186,18 +180,16 @@ impl View {
             Direction::Following => snapshot.following_page(user, before, limit as u64 + 1).await,
         }
         .map_err(failed)?;
-        let cut_off = stored.len() > limit;
-        let mut keys: BTreeMap<Reverse<Position>, UserId> = stored.iter().map(|(other, follow)| (Reverse(follow.since), *other)).collect();
+        let mut found = Found::stored(stored.into_iter().map(|(other, follow)| (Reverse(follow.since), other)), limit);
         for (other, follow) in self.laid_follows(shard, &mut snapshot, viewer, user, direction, &pending).await? {
-            keys.retain(|_, listed| *listed != other);
+            found.keys.retain(|_, listed| *listed != other);
             if let Some(follow) = follow {
-                merge_own(&mut keys, Reverse(follow.since), other, true, before.map(Reverse), cut_off);
+                found.merge_own(Reverse(follow.since), other, true, before.map(Reverse));
             }
         }
         drop(snapshot);
-        let page = cut(keys, limit);
-        let next = if page.next.is_some() || !cut_off { page.next } else { stored.last().map(|(_, follow)| Reverse(follow.since)) };
-        Ok(Page { items: self.users(viewer, &page.items).await?, next: next.map(|Reverse(position)| position) })
+        let page = found.page(limit);
+        Ok(Page { items: self.users(viewer, &page.items).await?, next: page.next.map(|Reverse(position)| position) })
     }
 
     /// What the reader's pending follows and blocks make of a list: the others concerned, with their follow as it is then.
@@ -270,51 +262,109 @@ impl View {
     }
 }
 
-/// Puts an own entry into a stored page, or takes it out. An entry behind the end of a page that was cut off belongs to a later page.
-fn merge_own<K: Ord + Clone, V>(keys: &mut BTreeMap<K, V>, key: K, value: V, present: bool, after: Option<K>, cut_off: bool) {
-    if !present {
-        keys.remove(&key);
-        return;
-    }
-    let before_start = after.is_some_and(|after| key <= after);
-    let behind_end = cut_off && keys.last_key_value().is_some_and(|(last, _)| key > *last);
-    if !before_start && !behind_end {
-        keys.insert(key, value);
+/// What a page is cut from: stored entries with the reader's own merged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found<K, V> {
+    keys: BTreeMap<K, V>,
+    /// Where the stored part was cut off: nothing is known of what comes after it.
+    horizon: Option<K>,
+}
+
+impl<K, V> Default for Found<K, V> {
+    fn default() -> Self {
+        Self { keys: BTreeMap::new(), horizon: None }
     }
 }
 
-/// The first `limit` entries; `next` is the key of the last one if more follow.
-fn cut<K: Ord + Clone, V>(keys: BTreeMap<K, V>, limit: usize) -> Page<V, K> {
-    let more = keys.len() > limit;
-    let last = keys.keys().nth(limit.saturating_sub(1)).cloned();
-    Page { items: keys.into_values().take(limit).collect(), next: if more { last } else { None } }
+impl<K: Ord + Clone, V> Found<K, V> {
+    /// A stored page that was asked for with one entry more than `limit`.
+    fn stored(entries: impl Iterator<Item = (K, V)>, limit: usize) -> Self {
+        let keys: BTreeMap<K, V> = entries.collect();
+        let horizon = keys.last_key_value().filter(|_| keys.len() > limit).map(|(last, _)| last.clone());
+        Self { keys, horizon }
+    }
+
+    /// Puts an own entry in, or takes it out. One behind the horizon belongs to a later page, one up to `after` to an earlier one.
+    fn merge_own(&mut self, key: K, value: V, present: bool, after: Option<K>) {
+        if !present {
+            self.keys.remove(&key);
+            return;
+        }
+        let before_start = after.is_some_and(|after| key <= after);
+        let behind_end = self.horizon.as_ref().is_some_and(|horizon| key > *horizon);
+        if !before_start && !behind_end {
+            self.keys.insert(key, value);
+        }
+    }
+
+    /// Both together: known as far as either is.
+    fn and(mut self, other: Self) -> Self {
+        self.keys.extend(other.keys);
+        let horizon = match (self.horizon, other.horizon) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        if let Some(horizon) = &horizon {
+            self.keys.retain(|key, _| key <= horizon);
+        }
+        Self { keys: self.keys, horizon }
+    }
+
+    /// The first `limit` entries; `next` is where to go on, if more may follow. A page may be short, or empty, and still have a next.
+    fn page(self, limit: usize) -> Page<V, K> {
+        let Self { keys, horizon } = self;
+        let next = if keys.len() > limit { keys.keys().nth(limit.saturating_sub(1)).cloned() } else { horizon };
+        Page { items: keys.into_values().take(limit).collect(), next }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn keys(of: &[u32]) -> BTreeMap<u32, u32> {
-        of.iter().map(|key| (*key, *key)).collect()
+    fn found(of: &[u32], limit: usize) -> Found<u32, u32> {
+        Found::stored(of.iter().map(|key| (*key, *key)), limit)
     }
 
     #[test]
     fn an_own_entry_stands_where_its_key_says() {
-        let mut page = keys(&[2, 4]);
-        merge_own(&mut page, 3, 3, true, Some(1), true);
-        merge_own(&mut page, 1, 1, true, Some(1), true);
-        merge_own(&mut page, 9, 9, true, Some(1), true);
-        merge_own(&mut page, 2, 2, false, Some(1), true);
+        let mut page = found(&[2, 4], 1);
+        page.merge_own(3, 3, true, Some(1));
+        page.merge_own(1, 1, true, Some(1));
+        page.merge_own(9, 9, true, Some(1));
+        page.merge_own(2, 2, false, Some(1));
+        assert_eq!(page.keys.into_keys().collect::<Vec<_>>(), [3, 4]);
 
-        assert_eq!(page, keys(&[3, 4]));
-        merge_own(&mut page, 9, 9, true, Some(1), false);
-        assert_eq!(page, keys(&[3, 4, 9]));
+        let mut whole = found(&[2, 4], 2);
+        whole.merge_own(9, 9, true, Some(1));
+        assert_eq!(whole.keys.into_keys().collect::<Vec<_>>(), [2, 4, 9]);
     }
 
     #[test]
-    fn a_page_goes_on_only_if_more_follows() {
-        assert_eq!(cut(keys(&[1, 2, 3]), 2), Page { items: vec![1, 2], next: Some(2) });
-        assert_eq!(cut(keys(&[1, 2]), 2), Page { items: vec![1, 2], next: None });
-        assert_eq!(cut(keys(&[]), 2), Page { items: vec![], next: None });
+    fn a_page_goes_on_only_if_more_may_follow() {
+        assert_eq!(found(&[1, 2, 3], 2).page(2), Page { items: vec![1, 2], next: Some(2) });
+        assert_eq!(found(&[1, 2], 2).page(2), Page { items: vec![1, 2], next: None });
+        assert_eq!(found(&[], 2).page(2), Page { items: vec![], next: None });
+    }
+
+    #[test]
+    fn a_page_from_which_own_entries_were_taken_goes_on_behind_what_was_stored() {
+        let mut page = found(&[1, 2, 3], 2);
+        page.merge_own(2, 2, false, None);
+        assert_eq!(page.clone().page(2), Page { items: vec![1, 3], next: Some(3) });
+        page.merge_own(3, 3, false, None);
+        page.merge_own(1, 1, false, None);
+        assert_eq!(page.page(2), Page { items: vec![], next: Some(3) });
+    }
+
+    #[test]
+    fn two_lists_are_known_only_as_far_as_both() {
+        let mut one = found(&[1, 2, 3], 2);
+        one.merge_own(1, 1, false, None);
+        one.merge_own(2, 2, false, None);
+
+        let both = one.and(found(&[5, 6], 2));
+
+        assert_eq!(both.page(2), Page { items: vec![3], next: Some(3) });
     }
 }

@@ -69,6 +69,10 @@ impl WriteSupervisor {
     /// A lane or a cursor was further than we knew: a commit succeeded although its answer did not come. Look where the lanes are.
     pub(super) fn fenced(&mut self, flight: InFlight, context: &mut Context<Self>) {
         if let Some(ticket) = flight.delivery {
+            if let Job::Deliver(parcels) = flight.job.as_ref() {
+                let relays = parcels.iter().flat_map(|parcel| &parcel.relays).map(|(_, relay)| relay);
+                settlement::maybe_delivered(&self.ledger, relays);
+            }
             ticket.answer(Err(CursorsMoved));
             return;
         }
@@ -96,6 +100,10 @@ impl WriteSupervisor {
             self.lanes.put_back(run, false);
             let Some(row) = rows.iter().find(|row| row.lane == run.lane) else { continue };
             let applied = self.lanes.catch_up(run.lane, row.applied);
+            if matches!(job, Job::Bury { .. }) {
+                applied.iter().for_each(|entry| settlement::buried(&self.ledger, entry));
+                continue;
+            }
             settlement::found_applied(&self.ledger, self.shard, run.lane, row.applied, &applied);
         }
     }

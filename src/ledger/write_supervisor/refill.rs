@@ -25,7 +25,13 @@ impl WriteSupervisor {
     pub(super) fn refill(&mut self, context: &mut Context<Self>) {
         let (entries, bytes) = self.lanes.waiting();
         let has_room = entries < WAITING_ENTRIES_MAX / 2 && bytes < WAITING_BYTES_MAX / 2;
-        if self.reading || !has_room || self.cursor >= self.ledger.journal.durable() {
+        let unread = self.ledger.journal.durable().0.saturating_sub(self.cursor.0);
+        if self.reading || !has_room || unread == 0 {
+            return;
+        }
+        // While all workers are busy a few entries can gather: one reading for a batch is cheaper than one for each sync.
+        let can_gather = unread < (self.bounds.rows * self.ledger.shards.len()) as u64;
+        if can_gather && entries > 0 && self.in_flight.len() >= self.workers() {
             return;
         }
         self.reading = true;
@@ -85,7 +91,11 @@ fn read_on(ledger: &Ledger, shard: ShardIndex, cursor: Position, parked_cursor: 
         }
     }
     let from = cursor.next().max(first);
-    let records = ledger.journal.read(from, READ_BYTES)?;
+    let records = match ledger.journal.read(from, READ_BYTES) {
+        // Parked and trimmed between the look and the reading: the next look finds it where it is now.
+        Err(ReadError::Trimmed(_)) => return Ok(Read { cursor, parked_cursor, entries: Vec::new() }),
+        records => records?,
+    };
     let cursor = records.last().map_or(Position(from.0 - 1), |record| record.position);
     let mut entries = Vec::with_capacity(records.len() / ledger.shards.len().max(1));
     for record in records {

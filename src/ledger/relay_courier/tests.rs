@@ -1,0 +1,100 @@
+//! The courier with real supervisors over real databases.
+
+use actix::prelude::*;
+use fail::FailScenario;
+
+use super::super::lanes::Lanes;
+use super::super::limiter::Limiter;
+use super::super::shard::{Look, News};
+use super::super::testing::Town;
+use super::super::write_supervisor::BatchBounds;
+use super::super::writes::{Known, Progress};
+use super::*;
+use crate::vocabulary::command::Command;
+use crate::vocabulary::ids::{PostId, UserId, WriteId};
+use crate::vocabulary::owner::LaneAddress;
+use crate::vocabulary::text::PostBody;
+
+const AUTHOR: UserId = UserId::from_raw(1);
+const POST: PostId = PostId::from_raw(1_000);
+
+/// Supervisors of all shards, and the courier of one that is told of nothing but by letters.
+fn start(town: &Town, shard: ShardIndex) -> Addr<RelayCourier> {
+    let runtime = Handle::current();
+    let supervisors = town.ledger.shards.iter().map(|of| {
+        let bounds = BatchBounds { rows: 100, bytes: 1 << 20 };
+        let cursor = town.ledger.journal.durable();
+        let supervisor =
+            WriteSupervisor::new(Arc::clone(&town.ledger), of.index, runtime.clone(), bounds, Limiter::fixed(1), Lanes::default(), cursor);
+        Mailbox::new(supervisor.start(), "write_supervisor", 16)
+    });
+    let lanes: Vec<LaneRow> =
+        (0..40).map(|lane| LaneRow { lane: Lane(lane), applied: Position::START, relayed: Position::START }).collect();
+    RelayCourier::new(Arc::clone(&town.ledger), shard, runtime.clone(), supervisors.collect(), &lanes, HashMap::new()).start()
+}
+
+async fn until_visible(ledger: &Ledger, write: WriteId) {
+    let seen = async {
+        while !matches!(ledger.writes.known(write), Some(Known::Settled(settled)) if matches!(settled.progress, Progress::Visible { .. })) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("visible");
+}
+
+/// Two posts of one lane, committed one after the other, of which the first is only in the database.
+async fn two_posts(town: &mut Town) -> (LaneAddress, Vec<Arc<Entry>>) {
+    let create = |post| Command::CreatePost { post, body: PostBody::parse("hello").expect("a body") };
+    let lane = town.home(AUTHOR, &create(POST));
+    let same_lane = |raw: &u64| town.home(AUTHOR, &create(PostId::from_raw(*raw))) == lane;
+    let second = (1_001..).find(same_lane).map(PostId::from_raw).expect("another post of the lane");
+    let entries = [POST, second].map(|post| town.write(AUTHOR, create(post)));
+    (lane, entries.into())
+}
+
+#[test]
+fn later_news_do_not_overtake_events_that_are_only_in_the_database() {
+    let _no_faults = FailScenario::setup();
+    System::new().block_on(async {
+        let mut town = Town::with_users(1).await;
+        let (lane, entries) = two_posts(&mut town).await;
+        let ledger = Arc::clone(&town.ledger);
+        let shard = ledger.shard(lane.shard);
+        town.apply_untold(lane, 1).await;
+        town.apply_untold(lane, 1).await;
+        let position = entries[0].position;
+        shard.tell_courier_to_look(Look { lane: lane.lane, position, unsure: Vec::new() });
+        shard.tell_courier(News { lane: lane.lane, position: entries[1].position, owed: Vec::new() });
+
+        let _courier = start(&town, lane.shard);
+
+        for entry in &entries {
+            until_visible(&town.ledger, entry.write).await;
+        }
+    });
+}
+
+#[test]
+fn news_that_do_not_fit_are_read_from_the_database() {
+    let _no_faults = FailScenario::setup();
+    System::new().block_on(async {
+        let mut town = Town::with_users(1).await;
+        let (lane, entries) = two_posts(&mut town).await;
+        let told = town.apply_untold(lane, 1).await;
+        town.apply_untold(lane, 1).await;
+        let mut many = told[0].owed.clone();
+        let filling = many[0].clone();
+        many.resize(NEWS_MAX + 1, filling);
+        let ledger = Arc::clone(&town.ledger);
+        let shard = ledger.shard(lane.shard);
+        // More than the box takes; then a batch without anything owed, which always fits.
+        shard.tell_courier(News { lane: lane.lane, position: entries[0].position, owed: many });
+        shard.tell_courier(News { lane: lane.lane, position: entries[1].position, owed: Vec::new() });
+
+        let _courier = start(&town, lane.shard);
+
+        for entry in &entries {
+            until_visible(&ledger, entry.write).await;
+        }
+    });
+}

@@ -1,0 +1,202 @@
+//! Single cases: commits whose answer never came, restarts, parked entries, races of loaders.
+
+use fail::FailScenario;
+
+use super::*;
+use crate::ledger::blocks::BlockSet;
+use crate::ledger::settlement;
+use crate::ledger::writes::{Known, Progress};
+use crate::substrate::journal::Journal;
+use crate::vocabulary::command::Command;
+use crate::vocabulary::rejection::Rejection;
+use crate::vocabulary::text::{CommentBody, DisplayName, PostBody};
+
+const ALICE: UserId = UserId::from_raw(1);
+const BOB: UserId = UserId::from_raw(2);
+const POST: PostId = PostId::from_raw(1_000);
+
+fn create(post: PostId) -> Command {
+    Command::CreatePost { post, body: PostBody::parse("hello").expect("a body") }
+}
+
+fn delete_at(revision: u64) -> Command {
+    Command::DeletePost { post: POST, if_revision: Some(Position(revision)) }
+}
+
+fn reply(raw: u64) -> Command {
+    let body = CommentBody::parse("hm").expect("a body");
+    Command::CreateComment { post: POST, comment: comment(raw), parent: None, body }
+}
+
+fn rename(text: &str) -> Command {
+    Command::EditProfile { display_name: DisplayName::parse(text).ok(), bio: None }
+}
+
+async fn posts_of(town: &Town, user: UserId) -> Vec<PostId> {
+    let page = town.view.user_posts(Some(user), user, None, 10).await.expect("a page");
+    page.items.into_iter().map(|shown| shown.post).collect()
+}
+
+fn progress(town: &Town, entry: &crate::vocabulary::command::Entry) -> Option<Progress> {
+    match town.ledger.writes.known(entry.write) {
+        Some(Known::Settled(settled)) => Some(settled.progress),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_rejected_write_is_not_laid_over_after_a_restart() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        let refused = town.write(ALICE, delete_at(77));
+        assert_eq!(posts_of(&town, ALICE).await, [], "accepted, and not decided");
+        let lane = town.home(ALICE, &refused.command);
+        town.apply(lane, 1).await;
+        assert_eq!(posts_of(&town, ALICE).await, [POST]);
+        assert!(matches!(progress(&town, &refused), Some(Progress::Rejected { rejection: Rejection::PreconditionFailed, .. })));
+
+        let mut town = town.restart().await;
+
+        assert_eq!(posts_of(&town, ALICE).await, [POST]);
+        town.deliver_all().await;
+        assert_eq!(town.forgotten(ALICE, 2, &[POST]).await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_entry_that_came_to_nothing_is_released_after_a_restart() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        let idle = town.write(ALICE, Command::SetPostLike { post: POST, liked: false });
+        town.apply(town.home(ALICE, &idle.command), 1).await;
+
+        let mut town = town.restart().await;
+        town.deliver_all().await;
+
+        assert_eq!(town.forgotten(ALICE, 2, &[POST]).await, Vec::<String>::new());
+    });
+}
+
+/// Commits whose answer is lost: the supervisor finds the lane further than it knew.
+#[cfg(feature = "faults")]
+#[test]
+fn a_commit_whose_answer_never_came_is_settled_by_its_events() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        let created = town.write(ALICE, create(POST));
+        let refused = town.write(ALICE, delete_at(77));
+        let idle = town.write(ALICE, Command::SetPostLike { post: POST, liked: false });
+        let lane = town.home(ALICE, &created.command);
+        let entries = town.apply_unheard(lane).await;
+        assert_eq!(entries.len(), 3);
+
+        settlement::found_applied(&town.ledger, lane.shard, lane.lane, idle.position, &entries);
+
+        assert_eq!(posts_of(&town, ALICE).await, [], "what it came to is not known yet");
+        assert_eq!(progress(&town, &refused), None);
+        town.read_news(lane.shard).await;
+        assert_eq!(posts_of(&town, ALICE).await, [POST], "committed, and not yet in the index");
+        assert!(matches!(progress(&town, &created), Some(Progress::Committed { .. })));
+        assert!(matches!(progress(&town, &refused), Some(Progress::Rejected { .. })));
+        assert!(matches!(progress(&town, &idle), Some(Progress::Visible { .. })));
+        town.deliver_all().await;
+        assert!(matches!(progress(&town, &created), Some(Progress::Visible { .. })));
+        assert_eq!(posts_of(&town, ALICE).await, [POST]);
+        assert_eq!(town.forgotten(ALICE, 2, &[POST]).await, Vec::<String>::new());
+    });
+}
+
+#[cfg(feature = "faults")]
+#[test]
+fn readers_do_not_keep_what_an_unheard_commit_changed() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        assert_eq!(town.view.post(Some(BOB), POST).await.expect("seen").author.display_name.as_str(), "User 1");
+        let block = town.write(ALICE, Command::SetBlock { other: BOB, blocking: true });
+        let named = town.write(ALICE, rename("Alice"));
+
+        for entry in [&named, &block] {
+            let lane = town.home(ALICE, &entry.command);
+            let entries = town.apply_unheard(lane).await;
+            settlement::found_applied(&town.ledger, lane.shard, lane.lane, entry.position, &entries);
+            town.read_news(lane.shard).await;
+            if entry.position == named.position {
+                assert_eq!(town.view.post(Some(BOB), POST).await.expect("seen").author.display_name.as_str(), "Alice");
+            }
+        }
+        assert!(town.view.is_blocked(ALICE, BOB).await.expect("readable"));
+        town.deliver_all().await;
+        assert!(matches!(town.view.post(Some(BOB), POST).await, Err(ViewError::NotFound)));
+    });
+}
+
+#[test]
+fn a_pending_entry_is_read_from_where_it_was_parked() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.write(ALICE, reply(5_000));
+        let lane = town.home(ALICE, &create(POST));
+        let shard = town.ledger.shard(lane.shard).name.to_string();
+        let records = town.journal.read(Position(1), 0).expect("reads");
+        town.journal.park(&shard, &records).expect("parks");
+        town.ledger.backlog.park(records.iter().map(|record| record.position));
+        town.journal.trim(Position(2)).expect("trims");
+
+        let seen = |town: &Town| {
+            let view = town.view.clone();
+            async move { view.comments(Some(ALICE), POST, Order::Ascending, None, 10).await.expect("a page").0.items.len() }
+        };
+        assert_eq!(seen(&town).await, 1);
+        // Where a parked record lies is the place of another record in the main segments.
+        town.write(BOB, rename("Bob"));
+        let town = town.restart().await;
+        assert_eq!(seen(&town).await, 1);
+        assert_eq!(posts_of(&town, ALICE).await, [POST]);
+    });
+}
+
+#[test]
+fn a_set_of_blocks_that_was_loaded_before_a_block_is_not_kept_after_it() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        let ticket = town.ledger.blocks.ticket(BOB);
+        let loaded = Arc::new(BlockSet::All(std::collections::HashSet::new()));
+        town.write(ALICE, Command::SetBlock { other: BOB, blocking: true });
+        town.finish().await;
+
+        town.ledger.blocks.keep(BOB, ticket, loaded);
+
+        assert!(town.view.is_blocked(BOB, ALICE).await.expect("readable"));
+    });
+}
+
+#[test]
+fn the_card_beside_an_own_post_is_the_pending_one_also_in_the_answer() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, rename("Alice"));
+        let entry = town.entry(ALICE, create(POST));
+        let preview = town.view.preview(&entry).await.expect("readable").expect("accepted");
+        let entry = town.accept(entry);
+
+        let Seen::Post(answered) = town.view.seen(ALICE, preview, entry.position).await else { panic!("a post") };
+
+        assert_eq!(answered.author.display_name.as_str(), "Alice");
+        assert_eq!(*answered, town.view.post(Some(ALICE), POST).await.expect("seen"));
+        assert!(matches!(town.view.post(Some(BOB), POST).await, Err(ViewError::NotFound)));
+    });
+}
