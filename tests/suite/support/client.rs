@@ -11,6 +11,8 @@ use super::server::{Address, Server};
 
 /// The longest a request may take: above the longest `Prefer: wait`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+/// Registrations that are asked for at once: one a core.
+const JOINING_AT_ONCE: usize = 2;
 /// Good everywhere, and on no list of common ones.
 pub(crate) const PASSWORD: &str = "tidings-from-afar-7";
 
@@ -167,9 +169,10 @@ impl Person {
         stranger.signed_in(&answer, &name)
     }
 
-    /// Several people at once: the hashing pool is used in full.
+    /// Several people, few at a time: the hashing pool refuses a crowd.
     pub(crate) async fn join_many(server: &Server, stem: &str, count: usize) -> Vec<Self> {
-        futures_util::future::join_all((0..count).map(|_| Self::join(server, stem))).await
+        use futures_util::StreamExt;
+        futures_util::stream::iter((0..count).map(|_| Self::join(server, stem))).buffered(JOINING_AT_ONCE).collect().await
     }
 
     pub(crate) async fn register(&self, name: &str, password: &str) -> Answer {
