@@ -188,7 +188,8 @@ async fn failed_logins_make_strangers_wait_also_after_a_restart() {
     let settings = Settings::default().with("limits.enabled", "true").with("limits.logins_per_minute", "1000");
     let mut server = Server::start_with(settings).await;
     let ann = Person::join(&server, "ann").await;
-    let stranger = ann.signed_out();
+    // Not from where she signed in: a device that is known is let through.
+    let stranger = Person::stranger_at(&server, "127.0.0.2".parse().expect("an address"));
 
     // It grows with each failure: long enough to outlast a restart.
     within(Duration::from_secs(60), "a long back-off", async || {

@@ -1,5 +1,6 @@
 //! People who use the server: signed in, with a helper for each call, and answers that are easy to ask about.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -149,7 +150,13 @@ pub(crate) struct Person {
 impl Person {
     /// Somebody without a name.
     pub(crate) fn stranger(server: &Server) -> Self {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        Self::stranger_at(server, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Somebody without a name at another address of this machine: no device that the server knows.
+    pub(crate) fn stranger_at(server: &Server, address: IpAddr) -> Self {
+        let builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let http = builder.local_address(address).build();
         Self {
             http: http.expect("a client"),
             address: server.address.clone(),
