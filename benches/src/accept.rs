@@ -15,11 +15,7 @@ const COMMENT_BYTES: usize = 120;
 pub(crate) async fn measure(options: &Options) -> Outcome<()> {
     let mut report = Report::new("accept");
     for (mode, workers, aim) in [("no workers", "0", 0.45), ("workers", "adaptive", 0.3)] {
-        progress(&format!("accept with {mode}: users and posts"));
-        let house = House::new(options, &options.server)?;
-        let server = house.open(&[]).await?;
-        let people = People::settle(&server, USERS, POSTS).await?;
-        server.stop().await?;
+        let (house, people) = House::settled(options, USERS, POSTS).await?;
         let server = house.open(&[("write.workers", workers)]).await?;
         let mut sent = 0;
         for run in 0..options.runs {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::apply::{POSTS, users_for};
 use crate::load::{Load, Pace, Until};
-use crate::people::People;
 use crate::report::{Aim, Report, progress};
 use crate::server::House;
 use crate::{Options, Outcome};
@@ -36,10 +35,7 @@ pub(crate) async fn measure(options: &Options) -> Outcome<()> {
 async fn fill(options: &Options, body_bytes: usize) -> Outcome<House> {
     let entries = options.entries / 4;
     progress(&format!("filling a journal for bodies of {body_bytes} bytes"));
-    let house = House::new(options, &options.server)?;
-    let server = house.open(&[]).await?;
-    let people = People::settle(&server, users_for(entries).max(8), POSTS).await?;
-    server.stop().await?;
+    let (house, people) = House::settled(options, users_for(entries).max(8), POSTS).await?;
     let server = house.open(&[("write.workers", "0")]).await?;
     if body_bytes == 0 {
         people.fill(&server, options.connections, entries).await?;

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::baseline;
 use crate::load::{Load, Pace, Until};
-use crate::people::People;
 use crate::report::{Aim, Report, progress};
 use crate::server::House;
 use crate::{Options, Outcome};
@@ -58,11 +57,7 @@ async fn bare_rate(options: &Options, report: &mut Report) -> Outcome<f64> {
 
 /// A house whose journal is full of likes that nobody applied.
 pub(crate) async fn filled_house(options: &Options) -> Outcome<House> {
-    progress("users and posts");
-    let house = House::new(options, &options.server)?;
-    let server = house.open(&[]).await?;
-    let people = People::settle(&server, users_for(options.entries), POSTS).await?;
-    server.stop().await?;
+    let (house, people) = House::settled(options, users_for(options.entries), POSTS).await?;
     progress(&format!("filling the journal with {} likes", options.entries));
     let server = house.open(&[("write.workers", "0")]).await?;
     people.fill(&server, options.connections, options.entries).await?;
@@ -72,9 +67,8 @@ pub(crate) async fn filled_house(options: &Options) -> Outcome<House> {
 
 /// Likes for a while with the workers running: what was accepted, and what of it was visible at the end of that time.
 async fn end_to_end(options: &Options, report: &mut Report) -> Outcome<()> {
-    let house = House::new(options, &options.server)?;
+    let (house, people) = House::settled(options, 100, POSTS).await?;
     let server = house.open(&[]).await?;
-    let people = People::settle(&server, 100, POSTS).await?;
     let connections = options.connections;
     let until = Until::Elapsed(options.time() * 3);
     let load = Load { connections, pace: Pace::Closed, until, source: people.likes(connections, 0) };

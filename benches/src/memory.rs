@@ -2,7 +2,6 @@
 
 use crate::apply::{POSTS, users_for};
 use crate::load::{Load, Pace, Until};
-use crate::people::People;
 use crate::report::{Aim, Report, progress};
 use crate::server::House;
 use crate::{Options, Outcome};
@@ -22,13 +21,9 @@ pub(crate) async fn measure(options: &Options) -> Outcome<()> {
 }
 
 async fn resident(options: &Options, report: &mut Report) -> Outcome<()> {
-    let house = House::new(options, &options.server)?;
-    let server = house.open(&[]).await?;
-    report.add("resident after the start", "MiB", server.resident_mib()?.0);
-    let people = People::settle(&server, users_for(options.entries), POSTS).await?;
-    server.stop().await?;
-
+    let (house, people) = House::settled(options, users_for(options.entries), POSTS).await?;
     let server = house.open(&[("write.workers", "0")]).await?;
+    report.add("resident after the start", "MiB", server.resident_mib()?.0);
     people.fill(&server, options.connections, options.entries).await?;
     report.add("entries waiting", "", server.waiting().await? as f64);
     report.aim("resident with all of them waiting", "MiB", server.resident_mib()?.0, Aim::AtMost(RESIDENT_MIB_MAX));
@@ -48,10 +43,7 @@ async fn resident(options: &Options, report: &mut Report) -> Outcome<()> {
 }
 
 async fn refusals(options: &Options, report: &mut Report) -> Outcome<()> {
-    let house = House::new(options, &options.server)?;
-    let server = house.open(&[]).await?;
-    let people = People::settle(&server, 16, 100).await?;
-    server.stop().await?;
+    let (house, people) = House::settled(options, 16, 100).await?;
     let server = house.open(&[("write.workers", "0"), ("journal.max_bytes", "1MiB")]).await?;
     let load = |until| Load { connections: options.connections, pace: Pace::Closed, until, source: people.comments(REFUSED_BYTES) };
     load(Until::Requests(4_000)).run(&server).await?;

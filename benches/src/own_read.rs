@@ -4,7 +4,6 @@ use serde_json::json;
 
 use crate::accept::closed;
 use crate::load::same;
-use crate::people::People;
 use crate::report::{Aim, Report, progress};
 use crate::server::House;
 use crate::wire::{Connection, request};
@@ -16,11 +15,7 @@ const PENDING_BESIDES: usize = 100;
 
 pub(crate) async fn measure(options: &Options) -> Outcome<()> {
     let mut report = Report::new("own-read");
-    let house = House::new(options, &options.server)?;
-    let server = house.open(&[]).await?;
-    let people = People::settle(&server, 2, 10).await?;
-    server.stop().await?;
-
+    let (house, people) = House::settled(options, 2, 10).await?;
     let server = house.open(&[("write.workers", "0")]).await?;
     let (author, reader) = (&people.users[0].token, &people.users[1].token);
     let mut connection = Connection::open(server.public).await?;

@@ -29,6 +29,11 @@ pub(crate) struct People {
     pub(crate) posts: Arc<Vec<String>>,
 }
 
+/// The name of a user by his number.
+pub(crate) fn username(number: usize) -> String {
+    format!("bench_{number}")
+}
+
 /// The bytes of a registration.
 pub(crate) fn registration(name: &str) -> Vec<u8> {
     let body = json!({"username": name, "password": PASSWORD}).to_string();
@@ -106,7 +111,7 @@ fn write_request(into: &mut Vec<u8>, method: &str, path: &[&str], token: &str, b
 }
 
 async fn register(address: std::net::SocketAddr, number: usize) -> Outcome<User> {
-    let answer = Connection::open(address).await?.json(&registration(&format!("bench_{number}")), 201).await?;
+    let answer = Connection::open(address).await?.json(&registration(&username(number)), 201).await?;
     user_of(&answer)
 }
 

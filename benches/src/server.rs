@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::people::{self, People};
+use crate::report::progress;
 use crate::wire::{Connection, request};
 use crate::{Options, Outcome};
 
 /// The gauge of entries that are accepted and not applied yet, over all shards.
 const WAITING_METRIC: &str = "sosik_journal_waiting_entries";
+/// How old that gauge may be.
+const METRICS_AGE_MAX: Duration = Duration::from_millis(1200);
 /// Ticks of `/proc/PID/stat` a second: 100 on every Linux that we run on (`getconf CLK_TCK`).
 const TICKS_A_SECOND: f64 = 100.0;
 /// A start with a million entries to read back takes seconds.
@@ -24,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) admin: SocketAddr,
     /// From the start of the process to its first line.
     pub(crate) start: Duration,
+    /// A token with the admin role, once there is one.
+    operator: Option<String>,
     child: Child,
     /// Kept open, so that the server can go on writing to it.
     _output: BufReader<ChildStdout>,
@@ -33,6 +39,7 @@ pub(crate) struct Server {
 pub(crate) struct House {
     folder: tempfile::TempDir,
     binary: PathBuf,
+    operator: Option<String>,
 }
 
 impl House {
@@ -42,7 +49,7 @@ impl House {
             Some(folder) => tempfile::tempdir_in(folder)?,
             None => tempfile::tempdir()?,
         };
-        Ok(Self { folder, binary })
+        Ok(Self { folder, binary, operator: None })
     }
 
     /// A second house with a copy of the data, whose server must have ended.
@@ -52,9 +59,33 @@ impl House {
 
     /// The same, for another binary.
     pub(crate) fn copy_for(&self, options: &Options, binary: &Path) -> Outcome<Self> {
-        let copy = Self::new(options, binary)?;
+        let copy = Self { operator: self.operator.clone(), ..Self::new(options, binary)? };
         copy_folder(&self.data(), &copy.data())?;
         Ok(copy)
+    }
+
+    /// A house where people live and have published posts, and whose first user is an operator. No server runs.
+    pub(crate) async fn settled(options: &Options, users: usize, posts: usize) -> Outcome<(Self, People)> {
+        progress(&format!("{users} users and {posts} posts"));
+        let mut house = Self::new(options, &options.server)?;
+        let server = house.open(&[]).await?;
+        let people = People::settle(&server, users, posts).await?;
+        server.stop().await?;
+        house.run(&["user", "admin", &people::username(0)])?;
+        let output = house.run(&["token", &people::username(0), "--ttl", "1h"])?;
+        let token = output.lines().map(str::trim).find(|line| line.matches('.').count() == 2);
+        house.operator = Some(token.ok_or("no token was printed")?.to_owned());
+        Ok((house, people))
+    }
+
+    /// Runs another command of the binary on the data; what it printed.
+    fn run(&self, arguments: &[&str]) -> Outcome<String> {
+        let output = Command::new(&self.binary).args(arguments).arg("--data").arg(self.data()).current_dir(self.folder.path()).output()?;
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout)?)
+        } else {
+            Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -67,7 +98,7 @@ impl House {
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--data"]).arg(self.data());
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        command.env("SOSIK__LIMITS__ENABLED", "false").env("SOSIK__AUTH__ACCESS_TTL", "12h").env("SOSIK__TELEMETRY__LOG", "warn");
+        command.env("SOSIK__LIMITS__ENABLED", "false").env("SOSIK__AUTH__ACCESS_TTL", "1h").env("SOSIK__TELEMETRY__LOG", "warn");
         for (key, value) in settings {
             let is_variable = key.chars().all(|character| character.is_ascii_uppercase());
             let name = if is_variable { (*key).to_owned() } else { format!("SOSIK__{}", key.to_uppercase().replace('.', "__")) };
@@ -83,7 +114,7 @@ impl House {
             let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             format!("the server did not start: {line}{log}")
         })?;
-        Ok(Server { public, admin, start, child, _output: output })
+        Ok(Server { public, admin, start, operator: self.operator.clone(), child, _output: output })
     }
 
     /// Starts a server and waits until it is ready.
@@ -138,16 +169,17 @@ impl Server {
         field("VmRSS:").zip(field("VmHWM:")).ok_or_else(|| "no memory figures in /proc".into())
     }
 
-    /// Entries that are accepted and not applied yet.
+    /// Entries that are accepted and not applied yet: exact for an operator, else as the metrics told last.
     pub(crate) async fn waiting(&self) -> Outcome<u64> {
-        let text = Connection::open(self.admin).await?.text(&request("GET", "/metrics", None, None)).await?;
-        let values =
-            text.lines().filter(|line| line.starts_with(WAITING_METRIC)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        let values: Vec<f64> = values.collect();
-        if values.is_empty() {
-            return Err(format!("{WAITING_METRIC} is not among the metrics").into());
+        let mut connection = Connection::open(self.admin).await?;
+        if let Some(token) = &self.operator {
+            let journal = connection.json(&request("GET", "/admin/journal", Some(token), None), 200).await?;
+            return journal["waiting_entries"].as_u64().ok_or_else(|| format!("no waiting_entries in {journal}").into());
         }
-        Ok(values.iter().sum::<f64>() as u64)
+        tokio::time::sleep(METRICS_AGE_MAX).await;
+        let text = connection.text(&request("GET", "/metrics", None, None)).await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(WAITING_METRIC)?.trim().parse::<f64>().ok());
+        value.map(|value| value as u64).ok_or_else(|| format!("{WAITING_METRIC} is not among the metrics").into())
     }
 
     /// Waits until nothing waits: the time it took.

@@ -48,7 +48,7 @@ async fn control_a_journal_that_answers_before_it_writes_is_caught() {
     let mut server = Server::start().await;
     let people = Person::join_many(&server, "early", 8).await;
     server.kill();
-    server.restart_with(Settings::default().fault((faults::ACK_EARLY, "return"))).await;
+    server.restart_with(Settings::default().fault((faults::ACK_EARLY, "return")).fault((faults::BEFORE_WRITE, "sleep(40)"))).await;
     let load = Load::start(people, Mix::default(), 1, seed).await;
 
     for _ in 0..4 {

@@ -24,8 +24,6 @@ async fn write_ids(ann: &Person, count: usize) -> Vec<u64> {
 
 /// Ids of several processes on one folder, each with its clock so much off.
 async fn ids_with_clocks(offsets: &[i64], settings: Settings) -> Vec<u64> {
-    // Tokens are checked by the clock too, so their life must cover the steps.
-    let settings = settings.with("auth.access_ttl", "12h");
     let mut server = Server::start_with(clock(settings.clone(), offsets[0])).await;
     let ann = Person::join(&server, "clock").await;
     let mut ids = write_ids(&ann, 20).await;

@@ -382,7 +382,7 @@ async fn a_profile_is_edited_and_cleared() {
     let ann = Person::join(&server, "ann").await;
 
     let edited = ann.patch("/v1/users/me").json(&json!({"display_name": "Ann A.", "bio": "Tidings."})).send().await.expect(200);
-    assert_eq!((edited.text_at("/display_name"), edited.text_at("/bio")), ("Ann A.".to_owned(), "Tidings.".to_owned()));
+    assert_eq!((edited.text_at("/user/display_name"), edited.text_at("/user/bio")), ("Ann A.".to_owned(), "Tidings.".to_owned()));
 
     ann.patch("/v1/users/me").header("Content-Type", "application/merge-patch+json").body(r#"{"bio": null}"#).send().await.expect(200);
     let seen = ann.signed_out().read_user(&format!("@{}", ann.name)).await.expect(200);
@@ -455,7 +455,7 @@ async fn without_anonymous_reads_everything_needs_a_token() {
 async fn a_token_of_another_reader_is_no_measure_of_freshness() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
-    let written = ann.write_post("Fresh").send().await.expect(202);
+    let written = ann.write_post("Fresh").wait(20).send().await.expect(201);
     let token = written.header("consistency-token").to_owned();
     let path = format!("/v1/posts/{}", written.text_at("/post/id"));
 

@@ -1,5 +1,6 @@
 //! People who use the server: signed in, with a helper for each call, and answers that are easy to ask about.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use super::server::{Address, Server};
 
 /// The longest a request may take: above the longest `Prefer: wait`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+/// Registrations that are asked for at once: one a core.
+const JOINING_AT_ONCE: usize = 2;
 /// Good everywhere, and on no list of common ones.
 pub(crate) const PASSWORD: &str = "tidings-from-afar-7";
 
@@ -147,7 +150,13 @@ pub(crate) struct Person {
 impl Person {
     /// Somebody without a name.
     pub(crate) fn stranger(server: &Server) -> Self {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        Self::stranger_at(server, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Somebody without a name at another address of this machine: no device that the server knows.
+    pub(crate) fn stranger_at(server: &Server, address: IpAddr) -> Self {
+        let builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let http = builder.local_address(address).build();
         Self {
             http: http.expect("a client"),
             address: server.address.clone(),
@@ -167,9 +176,10 @@ impl Person {
         stranger.signed_in(&answer, &name)
     }
 
-    /// Several people at once: the hashing pool is used in full.
+    /// Several people, few at a time: the hashing pool refuses a crowd.
     pub(crate) async fn join_many(server: &Server, stem: &str, count: usize) -> Vec<Self> {
-        futures_util::future::join_all((0..count).map(|_| Self::join(server, stem))).await
+        use futures_util::StreamExt;
+        futures_util::stream::iter((0..count).map(|_| Self::join(server, stem))).buffered(JOINING_AT_ONCE).collect().await
     }
 
     pub(crate) async fn register(&self, name: &str, password: &str) -> Answer {

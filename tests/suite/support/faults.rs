@@ -8,8 +8,10 @@ pub(crate) type Fault<'a> = (&'a str, &'a str);
 
 /// journal: the `fdatasync` of a group returns EIO. The process must end without a 202.
 pub(crate) const SYNC_FAILS: &str = "journal::sync_fails";
-/// journal: with `return`, calls `durable` when a record is taken and writes the group 50 ms later. Breaks G1.
+/// journal: with `return`, calls `durable` before the group is written. Breaks G1.
 pub(crate) const ACK_EARLY: &str = "journal::ack_early";
+/// journal: before a group is written. With [`ACK_EARLY`], `sleep(ms)` here is the time in which a kill loses it.
+pub(crate) const BEFORE_WRITE: &str = "journal::before_write";
 /// journal: after the group was written, before its sync. A place to die.
 pub(crate) const BEFORE_SYNC: &str = "journal::before_sync";
 /// journal: after the sync, before anybody is told. A place to die.

@@ -262,7 +262,7 @@ impl Client {
         let ended = self.history.now();
         let (session, user) = (self.session, self.user);
         let (text, version) = match answer.status {
-            200 => (Held::Text(nonce_of(&answer.text_at("/body")).to_owned()), Some(id_of(&answer.json["version"]))),
+            200 => (Held::Text(nonce_of(&answer.text_at("/body")).to_owned()), answer.json["version"].as_u64()),
             410 => (Held::Deleted, None),
             404 if !own => return, // Not committed yet, and somebody else's.
             503 => return,

@@ -50,11 +50,11 @@ pub(crate) struct Settings {
 }
 
 impl Default for Settings {
-    /// Limits off, since a test is faster than any person; tokens that outlive the longest test.
+    /// Limits off, since a test is faster than any person; tokens that live as long as is allowed.
     fn default() -> Self {
         Self { environment: Vec::new(), faults: Vec::new(), panics_expected: false }
             .with("limits.enabled", "false")
-            .with("auth.access_ttl", "2h")
+            .with("auth.access_ttl", "1h")
     }
 }
 
