@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::api::settings::Settings;
 use crate::api::{self, Services};
@@ -78,6 +78,16 @@ pub const ISSUER: &str = "sosik";
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The threads of everything below the API. They outlive the `System`, which must not wait for them.
+pub fn ledger_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2))
+        .thread_name("ledger")
+        .enable_all()
+        .build()
+        .map_err(StartError::while_doing("start the ledger's threads"))
+}
+
 /// A server that listens.
 pub struct App {
     public: SocketAddr,
@@ -86,14 +96,14 @@ pub struct App {
     ending: Vec<actix_web::rt::task::JoinHandle<std::io::Result<()>>>,
     ledger: Arc<Ledger>,
     actors: Actors,
-    runtime: Runtime,
     draining: Arc<AtomicBool>,
     _folder: DataFolder,
 }
 
 impl App {
-    /// Recovers what is in the data folder and starts to listen. To be called inside an actix `System`.
-    pub async fn start(config: Config, telemetry: Arc<Telemetry>, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    /// Recovers what is in the data folder and starts to listen. To be called inside an actix `System`; `runtime` is that of
+    /// [`ledger_runtime`].
+    pub async fn start(config: Config, telemetry: Arc<Telemetry>, clock: Arc<dyn Clock>, runtime: &Handle) -> Result<Self, StartError> {
         let folder = DataFolder::open(&config.data.dir).map_err(StartError::while_doing("open the data folder"))?;
         let claim = claim_worker(folder.path(), config.node.datacenter, config.node.worker)
             .map_err(StartError::while_doing("claim the worker number"))?;
@@ -101,14 +111,8 @@ impl App {
         let ids = Arc::new(ids);
         let topology = Topology::open(folder.path(), &config.shards).map_err(StartError::while_doing("open the map of shards"))?;
         let listeners = bind(&config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2))
-            .thread_name("ledger")
-            .enable_all()
-            .build()
-            .map_err(StartError::while_doing("start the ledger's threads"))?;
 
-        let opened = shards::open(&config, folder.path(), &runtime).await?;
+        let opened = shards::open(&config, folder.path(), runtime).await?;
         let map = Arc::new(ArcSwap::from_pointee(topology.clone()));
         let first = opened.journal.first();
         let journal_id = opened.journal.id();
@@ -126,14 +130,14 @@ impl App {
             shards: opened.shards,
             journal: opened.journal,
         });
-        let beginnings = recover(&ledger, &opened.lanes, &runtime).await?;
+        let beginnings = recover(&ledger, &opened.lanes, runtime).await?;
 
         let intake = Intake::new(Arc::clone(&ledger), Arc::clone(&ids), &config.limits);
         let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
-        let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, &runtime, &clock)?;
-        let actors = Actors::start(&ledger, topology, &config, runtime.handle(), beginnings, &opened.lanes);
-        load_revocations(&accounts, &ledger, &intake, &runtime).await;
-        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime.handle());
+        let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, runtime, &clock)?;
+        let actors = Actors::start(&ledger, topology, &config, runtime, beginnings, &opened.lanes);
+        load_revocations(&accounts, &ledger, &intake, runtime).await;
+        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime);
 
         let draining = Arc::new(AtomicBool::new(false));
         let operator = Operator {
@@ -155,7 +159,7 @@ impl App {
             journal: journal_id.0,
             settings: Settings::of(&config.server, &config.api),
         });
-        Self::listen(services, listeners, ledger, actors, runtime, draining, folder)
+        Self::listen(services, listeners, ledger, actors, draining, folder)
     }
 
     fn listen(
@@ -163,7 +167,6 @@ impl App {
         (public, admin): (TcpListener, TcpListener),
         ledger: Arc<Ledger>,
         actors: Actors,
-        runtime: Runtime,
         draining: Arc<AtomicBool>,
         folder: DataFolder,
     ) -> Result<Self, StartError> {
@@ -182,7 +185,6 @@ impl App {
             ending: servers.into_iter().map(actix_web::rt::spawn).collect(),
             ledger,
             actors,
-            runtime,
             draining,
             _folder: folder,
         })
@@ -209,7 +211,6 @@ impl App {
                 tracing::warn!(shard = %shard.name, error = %crate::support::chain::Chain(&error), "closing the shard's database");
             }
         }
-        self.runtime.shutdown_background();
         tracing::info!("stopped");
     }
 }
@@ -222,7 +223,7 @@ fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {
 async fn recover(
     ledger: &Arc<Ledger>,
     lanes: &Arc<Vec<Vec<crate::substrate::store::rows::LaneRow>>>,
-    runtime: &Runtime,
+    runtime: &Handle,
 ) -> Result<Vec<recovery::Beginning>, StartError> {
     let (ledger, lanes) = (Arc::clone(ledger), Arc::clone(lanes));
     let recovered = runtime.spawn_blocking(move || recovery::recover(&ledger, &lanes)).await;
@@ -251,7 +252,7 @@ fn accounts(
     intake: &Intake,
     ids: &Arc<IdMaker>,
     secret: &MasterSecret,
-    runtime: &Runtime,
+    runtime: &Handle,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Arc<Accounts>, Arc<Tokens>), StartError> {
     let hashing = HashingPool::start(HashingLimits::default()).map_err(StartError::while_doing("start the hashing pool"))?;
@@ -282,7 +283,7 @@ fn accounts(
 }
 
 /// Reads the sessions that ended lately: before anything is served, and where a shard does not answer, again and again until it does.
-async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, runtime: &Runtime) {
+async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, runtime: &Handle) {
     let revocations = Arc::clone(accounts.revocations());
     let seam = LedgerForAccounts::new(Arc::clone(ledger), intake.clone());
     let clock = Arc::clone(&ledger.clock);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use super::{JOURNAL_FOLDER, StartError};
 use crate::ledger::Shard;
@@ -51,7 +51,7 @@ pub async fn open_store(member: &Member, folder: &Path) -> Result<Store, StartEr
     Ok(store)
 }
 
-pub(super) async fn open(config: &Config, folder: &Path, runtime: &Runtime) -> Result<Opened, StartError> {
+pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Result<Opened, StartError> {
     let mut stores: Vec<(Arc<str>, Store, ShardIdentity, Vec<LaneRow>)> = Vec::new();
     for member in &config.shards.members {
         let store = open_store(member, folder).await?;

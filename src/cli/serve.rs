@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, say};
-use crate::app::App;
+use crate::app::{self, App};
 use crate::support::clock::Clock;
 use crate::support::config::Config;
 use crate::support::faults::planted;
@@ -15,11 +15,12 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
     let telemetry = Arc::new(telemetry::install(&config.telemetry).map_err(CliError::while_doing("install the log"))?);
     #[cfg(feature = "faults")]
     let _scenario = fail::FailScenario::setup();
-    let system = actix_web::rt::System::new();
-    system.block_on(async move {
+    let runtime = app::ledger_runtime()?;
+    let ledger = runtime.handle().clone();
+    let served = actix_web::rt::System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::while_doing("listen for signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::while_doing("listen for signals"))?;
-        let app = App::start(config, telemetry, clock()).await?;
+        let app = App::start(config, telemetry, clock(), &ledger).await?;
         let (public, admin) = app.addresses();
         say(&format!("sosik listening on http://{public} (admin http://{admin})"));
         tokio::select! {
@@ -32,7 +33,9 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
         // Further signals are heard and change nothing: the way down is bounded already.
         app.stop().await;
         Ok(())
-    })
+    });
+    runtime.shutdown_background();
+    served
 }
 
 #[cfg(not(feature = "faults"))]
