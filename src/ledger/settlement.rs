@@ -9,6 +9,7 @@ use super::Ledger;
 use super::shard::{Look, News};
 use super::writes::{Known, Progress};
 use crate::substrate::store::rows::Rows;
+use crate::support::faults::planted;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Entry};
 use crate::vocabulary::event::{Event, Happened, Relay};
@@ -52,16 +53,10 @@ fn decided(ledger: &Ledger, entry: &Entry, happened: &Happened, event: Option<&E
         None if event.is_some_and(shows_elsewhere) => Progress::Committed { at: now },
         None => Progress::Visible { committed_at: now, at: now },
     };
-    if !matches!(progress, Progress::Committed { .. }) || drop_early() {
+    if !matches!(progress, Progress::Committed { .. }) || planted("pending::drop_early") {
         ledger.pending.remove(entry);
     }
     ledger.writes.progressed(entry, progress);
-}
-
-/// A planted fault: a write is no longer laid over although rows that it owes to other owners have not arrived.
-fn drop_early() -> bool {
-    fail::fail_point!("pending::drop_early", |_| true);
-    false
 }
 
 /// All rows that an event owed to other owners have arrived.

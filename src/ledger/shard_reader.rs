@@ -200,6 +200,5 @@ pub(super) fn is_pending(position: Position, home: LaneAddress, at: ShardIndex, 
         return true;
     }
     let Some(marks) = marks else { return true };
-    fail::fail_point!("view::ignore_marks", |_| true);
     if decided_here && home.shard == at { position > marks.applied(home.lane) } else { position > marks.relayed(home) }
 }

@@ -43,7 +43,7 @@ async fn until_visible(ledger: &Ledger, write: WriteId) {
 }
 
 /// Two posts of one lane, committed one after the other, of which the first is only in the database.
-async fn two_posts(town: &mut Town) -> (LaneAddress, Vec<Arc<Entry>>) {
+fn two_posts(town: &mut Town) -> (LaneAddress, Vec<Arc<Entry>>) {
     let create = |post| Command::CreatePost { post, body: PostBody::parse("hello").expect("a body") };
     let lane = town.home(AUTHOR, &create(POST));
     let same_lane = |raw: &u64| town.home(AUTHOR, &create(PostId::from_raw(*raw))) == lane;
@@ -57,7 +57,7 @@ fn later_news_do_not_overtake_events_that_are_only_in_the_database() {
     let _no_faults = FailScenario::setup();
     System::new().block_on(async {
         let mut town = Town::with_users(1).await;
-        let (lane, entries) = two_posts(&mut town).await;
+        let (lane, entries) = two_posts(&mut town);
         let ledger = Arc::clone(&town.ledger);
         let shard = ledger.shard(lane.shard);
         town.apply_untold(lane, 1).await;
@@ -79,7 +79,7 @@ fn news_that_do_not_fit_are_read_from_the_database() {
     let _no_faults = FailScenario::setup();
     System::new().block_on(async {
         let mut town = Town::with_users(1).await;
-        let (lane, entries) = two_posts(&mut town).await;
+        let (lane, entries) = two_posts(&mut town);
         let told = town.apply_untold(lane, 1).await;
         town.apply_untold(lane, 1).await;
         let mut many = told[0].owed.clone();

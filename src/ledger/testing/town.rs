@@ -84,7 +84,7 @@ impl Town {
             let store = Store::open(&backend, StoreOptions::default()).await.expect("opens");
             let name: Arc<str> = member.name.as_str().into();
             let (reader, reading) = ShardReader::new(Arc::clone(&name), store.clone());
-            tokio::spawn(reading.run());
+            tokio::runtime::Handle::current().spawn(reading.run());
             opened.push(Shard::new(ShardIndex(index as u16), name, store, reader));
         }
         let clock = Arc::new(ManualClock::at(1_000_000));
@@ -331,7 +331,9 @@ impl Town {
         self.applied.insert(key, run.last());
         fail::cfg("worker::after_commit", "panic").expect("a fault");
         let ledger = Arc::clone(&self.ledger);
-        let lost = tokio::spawn(async move { write_worker::run(&ledger, lane.shard, &Job::Batch(vec![run])).await }).await;
+        let lost = tokio::runtime::Handle::current()
+            .spawn(async move { write_worker::run(&ledger, lane.shard, &Job::Batch(vec![run])).await })
+            .await;
         fail::remove("worker::after_commit");
         assert!(lost.is_err_and(|error| error.is_panic()));
         entries

@@ -180,10 +180,9 @@ fn a_new_password_ends_all_other_sessions_also_those_of_the_same_batch() {
 fn a_rehash_and_a_back_off_end_nothing_and_are_saved() {
     let mut model = registered();
 
-    assert_eq!(
-        model.write(ALICE, Command::RehashPassword { password_hash: "stronger".to_owned(), replaces: "first".to_owned() }),
-        Happened::Nothing
-    );
+    let rehash = |from: &str, to: &str| Command::RehashPassword { password_hash: to.to_owned(), replaces: from.to_owned() };
+    assert_eq!(model.write(ALICE, rehash("first", "stronger")), Happened::Nothing);
+    assert_eq!(model.write(ALICE, rehash("first", "of an old password")), Happened::Nothing);
     assert_eq!(model.write(ALICE, Command::BackOffLogin { until: 90, failures: 4 }), Happened::LoginBackedOff);
 
     let account = &model.rows.accounts[&ALICE];

@@ -9,6 +9,7 @@ use crate::ledger::writes::{Known, Progress};
 use crate::substrate::journal::Journal;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::rejection::Rejection;
+use crate::vocabulary::relation::FollowNotify;
 use crate::vocabulary::text::{CommentBody, DisplayName, PostBody};
 
 const ALICE: UserId = UserId::from_raw(1);
@@ -199,4 +200,30 @@ fn the_card_beside_an_own_post_is_the_pending_one_also_in_the_answer() {
         assert_eq!(*answered, town.view.post(Some(ALICE), POST).await.expect("seen"));
         assert!(matches!(town.view.post(Some(BOB), POST).await, Err(ViewError::NotFound)));
     });
+}
+
+/// A follow of Bob by Alice that a block of his ended, all committed and nothing relayed: what Alice sees of it.
+async fn follows_after_a_block() -> bool {
+    let mut town = Town::with_users(2).await;
+    let follow = town.write(ALICE, Command::SetFollow { followee: BOB, notify: Some(FollowNotify::Always) });
+    town.write(BOB, Command::SetBlock { other: ALICE, blocking: true });
+    town.write(BOB, Command::SetBlock { other: ALICE, blocking: false });
+    town.apply(town.home(ALICE, &follow.command), 3).await;
+    let bob = town.view.user(Some(ALICE), &UserRef::Id(BOB)).await.expect("seen");
+    bob.viewer.expect("signed in").following
+}
+
+#[test]
+fn a_write_that_a_row_has_taken_in_is_not_laid_over_it_again() {
+    let _no_faults = FailScenario::setup();
+    assert!(!runtime().block_on(follows_after_a_block()));
+}
+
+/// The fault that the marks are for.
+#[cfg(feature = "faults")]
+#[test]
+fn an_overlay_without_marks_is_found_out() {
+    let _no_faults = FailScenario::setup();
+    fail::cfg("pending::overlay_applied", "return").expect("a fault");
+    assert!(runtime().block_on(follows_after_a_block()));
 }

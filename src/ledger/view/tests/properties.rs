@@ -192,7 +192,7 @@ fn planted_faults_of_the_overlay_are_found() {
     use proptest::strategy::ValueTree;
     let _no_faults = FailScenario::setup();
     let runtime = runtime();
-    for fault in ["pending::skip_overlay", "view::ignore_marks", "pending::drop_early"] {
+    for fault in ["pending::skip_overlay", "pending::drop_early"] {
         let mut random = proptest::test_runner::TestRunner::deterministic();
         let found = (0..20).any(|_| {
             let (author, early, later) = histories().new_tree(&mut random).expect("a history").current();
