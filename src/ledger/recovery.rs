@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lanes::Lanes;
-use super::settlement::without_text;
+use super::settlement::{Unsure, without_text};
 use super::writes::Waiting;
 use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
@@ -43,7 +43,7 @@ pub struct Beginning {
     /// Nothing that waits for this shard is at or before it.
     pub cursor: Position,
     /// Applied entries of which only the events know what they came to.
-    pub unsure: HashMap<Lane, Vec<Arc<Entry>>>,
+    pub unsure: HashMap<Lane, Unsure>,
 }
 
 /// Refuses a shard that does not belong to this journal, or is ahead of it.
@@ -127,7 +127,7 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
         ledger.pending.add(&entry, LaneAddress { shard, lane }, record.locator);
     }
     if position <= applied {
-        beginnings[at].unsure.entry(lane).or_default().push(without_text(&entry));
+        beginnings[at].unsure.entry(lane).or_default().insert(position, without_text(&entry));
         return Ok(());
     }
     ledger.writes.accepted(entry.write, Waiting { position, locator: record.locator, shard });

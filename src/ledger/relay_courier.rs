@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::Ledger;
 use super::routes::Routes;
-use super::settlement;
+use super::settlement::{self, Unsure};
 use super::shard::NEWS_MAX;
 use super::write_supervisor::{CursorsMoved, Deliver, Relayed, WriteSupervisor};
 use crate::substrate::store::StoreError;
@@ -22,7 +22,6 @@ use crate::substrate::store::rows::{LaneRow, SourceLane};
 use crate::support::chain::Chain;
 use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Gone, Mailbox, Order, Refused};
-use crate::vocabulary::command::Entry;
 use crate::vocabulary::event::decode_events;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, ShardIndex};
@@ -52,7 +51,7 @@ pub struct RelayCourier {
     /// Lanes whose events must be read from the database, and up to where; none until the lanes were read at start.
     unread: HashMap<Lane, Position>,
     /// Entries of a lane that was not read yet: its events say what they came to, and those without any came to nothing.
-    unsure: HashMap<Lane, Vec<Arc<Entry>>>,
+    unsure: HashMap<Lane, Unsure>,
     /// Lanes with events that cannot be read: nothing of theirs is relayed, and none of their event rows go.
     stuck: HashSet<Lane>,
     reading: bool,
@@ -70,7 +69,7 @@ impl RelayCourier {
         runtime: Handle,
         supervisors: Vec<Mailbox<WriteSupervisor>>,
         lanes: &[LaneRow],
-        unsure: HashMap<Lane, Vec<Arc<Entry>>>,
+        unsure: HashMap<Lane, Unsure>,
     ) -> Self {
         let mut routes = Routes::new(shard);
         let mut unread = HashMap::new();

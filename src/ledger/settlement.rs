@@ -3,6 +3,7 @@
 //! A committed batch goes in. Authors' pending rows are dropped, waiting callers get word, the journal's entries are
 //! released, and the events that owe rows to other owners go to the shard's courier.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Ledger;
@@ -17,6 +18,9 @@ use crate::vocabulary::ids::{Position, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::text::{CommentBody, PostBody};
+
+/// Applied entries of one lane of which only the events know what they came to.
+pub type Unsure = BTreeMap<Position, Arc<Entry>>;
 
 /// What one lane of a committed batch came to.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: P
             _ => {}
         }
     }
-    let unsure = entries.iter().map(without_text).collect();
+    let unsure = entries.iter().map(|entry| (entry.position, without_text(entry))).collect();
     ledger.shard(shard).tell_courier_to_look(Look { lane, position, unsure });
 }
 
@@ -111,11 +115,11 @@ pub fn maybe_delivered<'relay>(ledger: &Ledger, relays: impl IntoIterator<Item =
 }
 
 /// Events were read from the database, in order: those of `unsure` that they are about are settled now, and taken out.
-pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Vec<Arc<Entry>>) {
+pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Unsure) {
     let now = ledger.clock.now();
     for event in events {
-        if let Some(at) = unsure.iter().position(|entry| entry.position == event.position) {
-            decided(ledger, &unsure.swap_remove(at), &event.happened, Some(event), now);
+        if let Some(entry) = unsure.remove(&event.position) {
+            decided(ledger, &entry, &event.happened, Some(event), now);
         }
     }
     // What owes nothing needs no journal entry any more.
@@ -123,15 +127,15 @@ pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Vec<Arc<Ent
 }
 
 /// These entries were applied, and there is no event of them: nothing happened, or an operator has them as dead letters.
-pub fn found_idle(ledger: &Ledger, entries: Vec<Arc<Entry>>) {
+pub fn found_idle(ledger: &Ledger, entries: Unsure) {
     let now = ledger.clock.now();
-    for entry in &entries {
+    for entry in entries.values() {
         ledger.pending.remove(entry);
         if matches!(ledger.writes.known(entry.write), Some(Known::Waiting(_))) {
             ledger.writes.progressed(entry, Progress::Visible { committed_at: now, at: now });
         }
     }
-    ledger.backlog.release(entries.iter().map(|entry| entry.position));
+    ledger.backlog.release(entries.into_keys());
 }
 
 /// An entry as far as settling it needs it: many of them may wait for the courier at once.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::settlement::Unsure;
 use super::shard_reader::{Loaded, Marks, ShardReader};
 use super::view::ViewError;
 use crate::substrate::store::rows::Needs;
@@ -52,7 +53,7 @@ pub struct Look {
     pub lane: Lane,
     pub position: Position,
     /// Entries of which only the events know what they came to.
-    pub unsure: Vec<Arc<Entry>>,
+    pub unsure: Unsure,
 }
 
 /// What the courier finds when it looks.
@@ -111,7 +112,7 @@ impl Shard {
     pub fn tell_courier(&self, news: News) {
         let mut letters = lock(&self.news);
         if letters.events + news.owed.len() > NEWS_MAX {
-            letters.looks.push(Look { lane: news.lane, position: news.position, unsure: Vec::new() });
+            letters.looks.push(Look { lane: news.lane, position: news.position, unsure: Unsure::new() });
         } else {
             letters.events += news.owed.len();
             letters.news.push(news);

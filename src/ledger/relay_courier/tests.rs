@@ -10,7 +10,7 @@ use super::super::testing::Town;
 use super::super::write_supervisor::BatchBounds;
 use super::super::writes::{Known, Progress};
 use super::*;
-use crate::vocabulary::command::Command;
+use crate::vocabulary::command::{Command, Entry};
 use crate::vocabulary::ids::{PostId, UserId, WriteId};
 use crate::vocabulary::owner::LaneAddress;
 use crate::vocabulary::text::PostBody;
@@ -63,7 +63,7 @@ fn later_news_do_not_overtake_events_that_are_only_in_the_database() {
         town.apply_untold(lane, 1).await;
         town.apply_untold(lane, 1).await;
         let position = entries[0].position;
-        shard.tell_courier_to_look(Look { lane: lane.lane, position, unsure: Vec::new() });
+        shard.tell_courier_to_look(Look { lane: lane.lane, position, unsure: Unsure::new() });
         shard.tell_courier(News { lane: lane.lane, position: entries[1].position, owed: Vec::new() });
 
         let _courier = start(&town, lane.shard);
