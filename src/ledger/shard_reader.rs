@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
 use crate::substrate::store::{Store, StoreError};
 use crate::support::faults::planted;
-use crate::vocabulary::ids::Position;
+use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::{LANES, Lane, LaneAddress, ShardIndex};
 
 /// Reads of one shard that wait at once.
@@ -68,9 +68,16 @@ pub struct ReadFailed {
     pub reason: Arc<str>,
 }
 
+/// What somebody asks for.
+enum Wanted {
+    /// Any rows, and the marks if there is something pending to compare with them.
+    Rows { needs: Needs, marks: bool },
+    /// What shows a post to a viewer: the hottest question, with a statement of its own.
+    Post(PostId, Option<UserId>),
+}
+
 struct Ask {
-    needs: Needs,
-    marks: bool,
+    wanted: Wanted,
     reply: oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>,
 }
 
@@ -96,9 +103,18 @@ impl ShardReader {
 
     /// Loads rows from one snapshot, and the marks if there is something pending to compare with them.
     pub async fn load(&self, needs: Needs, marks: bool) -> Result<Arc<Loaded>, ReadFailed> {
+        self.ask(Wanted::Rows { needs, marks }).await
+    }
+
+    /// Loads what shows a post to a viewer who has nothing pending about it.
+    pub async fn load_post(&self, post: PostId, viewer: Option<UserId>) -> Result<Arc<Loaded>, ReadFailed> {
+        self.ask(Wanted::Post(post, viewer)).await
+    }
+
+    async fn ask(&self, wanted: Wanted) -> Result<Arc<Loaded>, ReadFailed> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            self.asks.send(Ask { needs, marks, reply }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
+            self.asks.send(Ask { wanted, reply }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
             answer.await.map_err(|_closed| self.failed("the reader has stopped"))?
         };
         match tokio::time::timeout(READ_PATIENCE, asked).await {
@@ -118,25 +134,46 @@ impl ReadLoop {
         let mut asks = Vec::with_capacity(ASKS_PER_SNAPSHOT);
         while self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await > 0 {
             metrics::histogram!("sosik_reads_per_snapshot").record(asks.len() as f64);
-            let mut needs = Needs::default();
-            let mut marks = false;
-            let mut replies = Vec::with_capacity(asks.len());
-            for ask in asks.drain(..) {
-                absorb(&mut needs, ask.needs);
-                marks |= ask.marks;
-                replies.push(ask.reply);
-            }
-            let answer = match self.load(&needs, marks).await {
-                Ok(loaded) => Ok(Arc::new(loaded)),
-                Err(error) => {
-                    tracing::warn!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "a read failed");
-                    Err(ReadFailed { shard: Arc::clone(&self.shard), reason: error.to_string().into() })
+            let (mut sights, mut viewers) = (Vec::new(), Vec::new());
+            let (mut needs, mut marks, mut others) = (Needs::default(), false, Vec::new());
+            for Ask { wanted, reply } in asks.drain(..) {
+                match wanted {
+                    Wanted::Post(post, viewer) => {
+                        sights.push((post, viewer));
+                        viewers.push(reply);
+                    }
+                    Wanted::Rows { needs: more, marks: compared } => {
+                        absorb(&mut needs, more);
+                        marks |= compared;
+                        others.push(reply);
+                    }
                 }
-            };
-            for reply in replies {
-                let _left = reply.send(answer.clone());
+            }
+            if !viewers.is_empty() {
+                self.answer(self.load_posts(&sights).await, viewers);
+            }
+            if !others.is_empty() {
+                self.answer(self.load(&needs, marks).await, others);
             }
         }
+    }
+
+    fn answer(&self, loaded: Result<Loaded, StoreError>, replies: Vec<oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>>) {
+        let answer = match loaded {
+            Ok(loaded) => Ok(Arc::new(loaded)),
+            Err(error) => {
+                tracing::warn!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "a read failed");
+                Err(ReadFailed { shard: Arc::clone(&self.shard), reason: error.to_string().into() })
+            }
+        };
+        for reply in replies {
+            let _left = reply.send(answer.clone());
+        }
+    }
+
+    async fn load_posts(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Loaded, StoreError> {
+        super::shard::planted_outage(&self.shard)?;
+        Ok(Loaded { rows: self.store.posts_seen(sights).await?, marks: None })
     }
 
     async fn load(&self, needs: &Needs, marks: bool) -> Result<Loaded, StoreError> {

@@ -24,7 +24,7 @@ use super::pending::{PendingError, PendingWrite, Topic};
 use super::shard_reader::{Loaded, ReadFailed, is_pending, subset};
 use super::{Ledger, Shard};
 use crate::substrate::store::rows::Needs;
-use crate::vocabulary::ids::{Position, UserId};
+use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::{Owner, ShardIndex};
 
 /// Answers reads. Cheap to clone.
@@ -47,6 +47,22 @@ impl View {
 
     fn shard_of(&self, owner: &Owner) -> &Shard {
         self.ledger.shard_of(owner)
+    }
+
+    /// As [`View::load`], by the way that is made for it where the needs are no more than what shows the post.
+    async fn load_post(
+        &self,
+        shard: &Shard,
+        viewer: Option<UserId>,
+        post: PostId,
+        needs: &Needs,
+        marks: bool,
+    ) -> Result<Loaded, ViewError> {
+        if marks || !posts::is_plain(needs) {
+            return self.load(shard, needs, marks).await;
+        }
+        let shared = shard.reader.load_post(post, viewer).await?;
+        Ok(Loaded { rows: subset(&shared.rows, needs), marks: None })
     }
 
     async fn load(&self, shard: &Shard, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {

@@ -22,6 +22,30 @@ pub(super) fn post_needs(viewer: Option<UserId>, post: PostId, needs: &mut Needs
     }
 }
 
+/// Whether needs ask for nothing but what shows posts.
+pub(super) fn is_plain(needs: &Needs) -> bool {
+    let Needs {
+        posts: _,
+        post_counters: _,
+        post_likes: _,
+        subscriptions: _,
+        comments,
+        comment_counters,
+        comment_likes,
+        relations,
+        mutes,
+        author_posts,
+        user_counters,
+        accounts,
+        sessions,
+        sessions_of,
+        names,
+    } = needs;
+    let below = comments.is_empty() && comment_counters.is_empty() && comment_likes.is_empty();
+    let users = relations.is_empty() && mutes.is_empty() && author_posts.is_empty() && user_counters.is_empty() && accounts.is_empty();
+    below && users && sessions.is_empty() && sessions_of.is_empty() && names.is_empty()
+}
+
 /// The post that rows hold: `Gone` if it was deleted.
 pub(super) fn author_in(rows: &Rows, post: PostId) -> Result<UserId, ViewError> {
     let row = rows.posts.get(&post).ok_or(ViewError::NotFound)?;
@@ -68,7 +92,7 @@ impl View {
             needs_of(&write.entry, &mut needs);
         }
         let shard = self.shard_of(&Owner::Post(post));
-        let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
+        let loaded = self.load_post(shard, viewer, post, &needs, !pending.is_empty()).await?;
         Ok(overlay(loaded, shard.index, &pending).into_rows())
     }
 

@@ -60,10 +60,15 @@ impl View {
         };
         let mut needs = Needs::default();
         post_needs(Some(author), post, &mut needs);
-        if let Resource::Comment(_, comment) = resource {
-            comment_needs(Some(author), comment, &mut needs);
+        match (&entry.command, resource) {
+            // Nothing can be where a new comment will be: only its post and what it answers are asked for.
+            (Command::CreateComment { parent, .. }, _) => needs.comments.extend(parent),
+            (_, Resource::Comment(_, comment)) => {
+                comment_needs(Some(author), comment, &mut needs);
+                needs_of(entry, &mut needs);
+            }
+            _ => needs_of(entry, &mut needs),
         }
-        needs_of(entry, &mut needs);
         if matches!(entry.command, Command::CreatePost { .. }) {
             // Nothing can be there, and nothing pending can be about it.
             return self.previewed(Transition::default(), entry, resource).await;
@@ -73,7 +78,7 @@ impl View {
             needs_of(&write.entry, &mut needs);
         }
         let shard = self.shard_of(&Owner::Post(post));
-        let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
+        let loaded = self.load_post(shard, Some(author), post, &needs, !pending.is_empty()).await?;
         let transition = overlay(loaded, shard.index, &pending);
         if let Some(post_author) = transition.post_author(post)
             && self.is_blocked(author, post_author).await?

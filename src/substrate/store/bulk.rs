@@ -54,6 +54,13 @@ impl Shapes {
     }
 }
 
+impl Shapes {
+    /// The text that shows so many posts; see [`super::post_sight`].
+    pub(super) fn sight_text(&self, count: usize, build: impl FnOnce() -> String) -> Arc<str> {
+        self.text((TypeId::of::<super::post_sight::Sight>(), false, count), build)
+    }
+}
+
 /// One transaction's connection, for reading or writing.
 pub(super) struct Link {
     pub(super) transaction: DatabaseTransaction,

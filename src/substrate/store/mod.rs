@@ -20,6 +20,7 @@ mod lanes;
 mod load;
 mod pages;
 mod people;
+mod post_sight;
 mod posts;
 mod relations;
 pub mod rows;

@@ -10,7 +10,7 @@ use crate::vocabulary::text::PostBody;
 
 use super::bulk::{Key, Table, excluded, replace_if_higher, replace_if_not_lower, stored, sum};
 use super::rows::{LikeRow, PostCounters, PostRow, SubscriptionRow};
-use super::values::{get, number, number_or_null, position, post, small, unreadable, unsigned_or_null, user};
+use super::values::{get, number, number_or_null, position, post, unreadable, unsigned_or_null, user};
 
 pub(super) struct Posts;
 
@@ -82,12 +82,7 @@ impl Table for Subscriptions {
         &[subscriptions::Column::Post, subscriptions::Column::User, subscriptions::Column::Mode, subscriptions::Column::Position];
 
     fn read(row: &QueryResult) -> Result<(Self::Key, SubscriptionRow), DbErr> {
-        let mode = match small::<i64>(row, 2)? {
-            MODE_SUBSCRIBED => SubscriptionMode::Subscribed,
-            MODE_MUTED => SubscriptionMode::Muted,
-            MODE_DEFAULT => SubscriptionMode::Default,
-            other => return Err(unreadable("a subscription mode", other)),
-        };
+        let mode = subscription_mode(get(row, 2)?)?;
         Ok(((post(row, 0)?, user(row, 1)?), SubscriptionRow { mode, position: position(row, 3)? }))
     }
 
@@ -103,6 +98,16 @@ impl Table for Subscriptions {
 
     fn on_conflict() -> OnConflict {
         replace_if_higher::<Self>(subscriptions::Column::Position)
+    }
+}
+
+/// The mode that a number in the table means.
+pub(super) fn subscription_mode(number: i64) -> Result<SubscriptionMode, DbErr> {
+    match number {
+        MODE_SUBSCRIBED => Ok(SubscriptionMode::Subscribed),
+        MODE_MUTED => Ok(SubscriptionMode::Muted),
+        MODE_DEFAULT => Ok(SubscriptionMode::Default),
+        other => Err(unreadable("a subscription mode", other)),
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
-use crate::vocabulary::ids::UserId;
+use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::owner::LANES;
 
 use super::accounts::role_code;
@@ -22,7 +22,8 @@ use super::bulk::{Link, Shapes};
 use super::connect::{self, Backend, StoreOptions};
 use super::error::StoreError;
 use super::kept_writes;
-use super::rows::Role;
+use super::post_sight;
+use super::rows::{Role, Rows};
 use super::snapshot::Snapshot;
 use super::values::{get, number, small};
 use super::write_tx::WriteTx;
@@ -148,6 +149,11 @@ impl Store {
     }
 
     /// Gives an account a role; `false` if there is no such account.
+    /// What shows posts to viewers, from one snapshot: posts, their counters, each viewer's like and subscription.
+    pub async fn posts_seen(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
+        post_sight::load(&self.reader, self.backend, &self.shapes, sights).await
+    }
+
     pub async fn account_set_role(&self, user: UserId, role: Role) -> Result<bool, StoreError> {
         let tx = self.begin().await?;
         let update = Query::update()
