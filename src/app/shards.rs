@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -19,6 +20,9 @@ use crate::vocabulary::owner::ShardIndex;
 
 /// Connections for reads of a shard: one shares its snapshots among many, the others serve pages.
 const READERS: u32 = 3;
+
+/// How long the records of a crowd may wait for each other before they are synced together: it halves the syncs of a busy server.
+const SYNC_INTERVAL: Duration = Duration::from_micros(500);
 
 /// The substrate, opened.
 pub(super) struct Opened {
@@ -61,7 +65,7 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         stores.push((member.name.as_str().into(), store, identity, lanes));
     }
     let highest = stores.iter().flat_map(|(_, _, _, lanes)| lanes).map(|row| row.applied).max().unwrap_or(Position::START);
-    let options = Options { at_least: highest, ..Options::default() };
+    let options = Options { at_least: highest, sync_interval: SYNC_INTERVAL, ..Options::default() };
     let opened = EmbeddedJournal::open(&folder.join(JOURNAL_FOLDER), options).map_err(StartError::while_doing("open the journal"))?;
     if let Some(cut) = &opened.report.cut {
         tracing::warn!(?cut, "the journal's tail was torn, never acknowledged, and was cut off");

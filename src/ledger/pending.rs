@@ -11,6 +11,7 @@ use moka::sync::Cache;
 
 use crate::substrate::journal::{Journal, Locator, ReadError, Record};
 use crate::support::lock::lock;
+use crate::support::room::give_back;
 use crate::vocabulary::command::{Command, Entry, EntryUnreadable};
 use crate::vocabulary::ids::{Position, PostId, UserId, WriteId};
 use crate::vocabulary::owner::{LaneAddress, mix};
@@ -164,6 +165,7 @@ impl Pending {
                 && slot.get_mut().remove(entry.position)
             {
                 slot.remove();
+                give_back(&mut stripe);
             }
         }
         self.decoded.invalidate(&entry.position);

@@ -20,6 +20,10 @@ use crate::vocabulary::owner::{LANES, Lane, LaneAddress, ShardIndex};
 const ASKS_MAX: usize = 1024;
 /// Reads that share a snapshot: more would only make the first ones wait for the last.
 const ASKS_PER_SNAPSHOT: usize = 256;
+/// When so many ask at once more are about to: the next snapshot waits for them.
+const CROWD: usize = 6;
+/// How long it waits. The runtime's timer counts in milliseconds.
+const GATHERING: Duration = Duration::from_millis(1);
 /// A shard that has not answered by then is treated as one that cannot be read.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -133,6 +137,14 @@ impl ReadLoop {
     pub async fn run(mut self) {
         let mut asks = Vec::with_capacity(ASKS_PER_SNAPSHOT);
         while self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await > 0 {
+            if (CROWD..ASKS_PER_SNAPSHOT).contains(&asks.len()) {
+                tokio::time::sleep(GATHERING).await;
+                while asks.len() < ASKS_PER_SNAPSHOT
+                    && let Ok(ask) = self.asks.try_recv()
+                {
+                    asks.push(ask);
+                }
+            }
             metrics::histogram!("sosik_reads_per_snapshot").record(asks.len() as f64);
             let (mut sights, mut viewers) = (Vec::new(), Vec::new());
             let (mut needs, mut marks, mut others) = (Needs::default(), false, Vec::new());

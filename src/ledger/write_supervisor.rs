@@ -28,6 +28,10 @@ use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, LaneAddress, ShardIndex};
 
+/// A batch of content that is smaller than this waits for company, until so long after the one before began: a transaction costs about
+/// half a millisecond of processor, so that a busy shard would else spend itself on small ones.
+const COMPANY_ROWS: usize = 256;
+const GATHERING: Duration = Duration::from_millis(8);
 /// A batch of what callers wait for is small, so that the next one does not wait long.
 const URGENT_ROWS_MAX: usize = 128;
 /// The first pause of a shard that is down, and of a worker that panicked.
@@ -135,6 +139,9 @@ pub struct WriteSupervisor {
     deliveries: VecDeque<Retry>,
     retries: VecDeque<Retry>,
     relayed: Vec<(Lane, Position)>,
+    /// When the last batch of content began, and whether a next one waits for company.
+    content_began: Instant,
+    gathering: bool,
     paused: bool,
     pause: Duration,
     failures_in_row: u32,
@@ -173,6 +180,8 @@ impl WriteSupervisor {
             deliveries: VecDeque::new(),
             retries: VecDeque::new(),
             relayed: Vec::new(),
+            content_began: Instant::now(),
+            gathering: false,
             paused: false,
             pause: PAUSE_FIRST,
             failures_in_row: 0,
@@ -207,7 +216,8 @@ impl WriteSupervisor {
             self.queue(entry);
         }
         while !self.paused && self.in_flight.len() < self.workers() {
-            let Some(next) = self.next_job() else { break };
+            let content_is_due = self.content_is_due(context);
+            let Some(next) = self.next_job(content_is_due) else { break };
             self.start(next, context);
         }
         self.refill(context);
@@ -220,8 +230,25 @@ impl WriteSupervisor {
         }
     }
 
+    /// Whether a batch of content may begin. A lone write does at once; on a busy shard a small batch waits for company, since each
+    /// transaction costs its share of the processor whatever its size.
+    fn content_is_due(&mut self, context: &mut Context<Self>) -> bool {
+        let since = self.content_began.elapsed();
+        if since >= GATHERING || self.lanes.waiting().0 >= COMPANY_ROWS {
+            return true;
+        }
+        if !self.gathering && self.lanes.waiting().0 > 0 {
+            self.gathering = true;
+            context.run_later(GATHERING - since, |supervisor, context| {
+                supervisor.gathering = false;
+                supervisor.step(context);
+            });
+        }
+        false
+    }
+
     /// The next thing to do: what was begun, then what callers wait for, then the rest in turn.
-    fn next_job(&mut self) -> Option<Retry> {
+    fn next_job(&mut self, content_is_due: bool) -> Option<Retry> {
         if let Some(retry) = self.retries.pop_front() {
             return Some(retry);
         }
@@ -232,7 +259,8 @@ impl WriteSupervisor {
         if let Some(delivery) = self.deliveries.pop_front() {
             return Some(delivery);
         }
-        if self.lanes.has_free(false) {
+        if content_is_due && self.lanes.has_free(false) {
+            self.content_began = Instant::now();
             // Leaves lanes for the workers that are idle beside this one.
             let places = self.workers().saturating_sub(self.in_flight.len()).max(1);
             let lanes = usize::from(crate::vocabulary::owner::CONTENT_LANES).div_ceil(places);

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::substrate::journal::Locator;
 use crate::support::lock::lock;
+use crate::support::room::give_back;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Entry, Resource, WriteKind};
 use crate::vocabulary::ids::{Position, UserId, WriteId};
@@ -18,8 +19,8 @@ use crate::vocabulary::rejection::Rejection;
 
 /// How long a settled write can be asked for, in milliseconds.
 const SETTLED_KEPT_MS: Millis = 60_000;
-/// The most settled writes that are kept, about 100 bytes each: a minute of 10 000 writes a second.
-const SETTLED_MAX: usize = 600_000;
+/// The most settled writes that are kept, about 150 bytes each: a minute of 5 000 writes a second. A busier server forgets sooner.
+const SETTLED_MAX: usize = 300_000;
 const STRIPES: usize = 32;
 
 /// Where a write is on its way.
@@ -133,6 +134,7 @@ impl Writes {
         stripe.settled.insert(write, settled);
         if let Progress::Visible { at, .. } | Progress::Rejected { at, .. } = progress {
             stripe.waiting.remove(&write);
+            give_back(&mut stripe.waiting);
             stripe.order.push_back((at, write));
             stripe.forget_before(at.saturating_sub(SETTLED_KEPT_MS));
         }

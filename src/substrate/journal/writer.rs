@@ -20,6 +20,8 @@ use super::segment::{Segment, SegmentHeader};
 use super::shared::{Durable, Group, Shared};
 use crate::vocabulary::ids::Position;
 
+/// So many records that gathered during a sync are a crowd, in which each may wait for the others; a lone one never does.
+const CROWD: usize = 4;
 /// After the disk was full, how long appends are refused at once before one is tried again.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(50);
 /// After so much rest the mark is made durable.
@@ -137,7 +139,7 @@ impl Writer {
         }
         gathering.writer_rests = false;
         let since = self.synced_at.elapsed();
-        if since < self.shared.sync_interval && !gathering.closed {
+        if since < self.shared.sync_interval && gathering.group.ends.len() >= CROWD && !gathering.closed {
             drop(gathering);
             std::thread::sleep(self.shared.sync_interval - since);
             gathering = self.shared.gathering();
