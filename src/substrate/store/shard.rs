@@ -85,6 +85,11 @@ impl Store {
         Ok(Migrated { steps: known.into_iter().filter(|name| !present.contains(name)).collect() })
     }
 
+    /// Whether the schema is this binary's: `false` if it is older, an error if it is newer. Changes nothing.
+    pub async fn is_current(&self) -> Result<bool, StoreError> {
+        Ok(Migrator::get_pending_migrations_read_only(&self.reader).await?.is_empty())
+    }
+
     async fn make_first_rows(&self) -> Result<(), StoreError> {
         let tx = self.begin().await?;
         let mut lane_rows = Query::insert();
