@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::topology::Topology;
 use crate::substrate::journal::{Journal, ReadError, Record};
-use crate::substrate::store::rows::{LaneRow, Needs, RelationRow, Rows};
+use crate::substrate::store::rows::{LaneRow, Needs, RelationRow, Rows, SourceLane};
 use crate::substrate::store::{CounterTable, PLACED, Snapshot, Store, StoreError};
 use crate::vocabulary::command::{Command, Entry, EntryUnreadable};
 use crate::vocabulary::ids::{Position, PostId, UserId};
@@ -64,6 +64,13 @@ struct Waiting {
     pairs: HashSet<(UserId, UserId)>,
 }
 
+/// How far one shard is.
+struct ShardMarks {
+    lanes: Vec<LaneRow>,
+    /// How far it has been told by each lane, of whatever shard.
+    told: HashMap<SourceLane, Position>,
+}
+
 /// The check of one data folder.
 struct Check<'run> {
     topology: &'run Topology,
@@ -81,13 +88,13 @@ pub async fn check(
     tell: &mut dyn FnMut(&Finding),
 ) -> Result<Checked, FsckError> {
     let mut snapshots = Vec::with_capacity(stores.len());
-    let mut lanes = Vec::with_capacity(stores.len());
+    let mut marks = Vec::with_capacity(stores.len());
     for store in stores {
         let mut snapshot = store.snapshot().await?;
-        lanes.push(snapshot.lanes().await?);
+        marks.push(ShardMarks { lanes: snapshot.lanes().await?, told: snapshot.relay_cursors().await? });
         snapshots.push(snapshot);
     }
-    let waiting = Waiting::read(topology, journal, &lanes)?;
+    let waiting = Waiting::read(topology, journal, &marks)?;
     let mut check = Check { topology, snapshots, waiting, findings: 0, tell };
     for shard in topology.shards() {
         check.counters(shard).await?;
@@ -100,7 +107,7 @@ pub async fn check(
 }
 
 impl Waiting {
-    fn read(topology: &Topology, journal: &dyn Journal, lanes: &[Vec<LaneRow>]) -> Result<Self, FsckError> {
+    fn read(topology: &Topology, journal: &dyn Journal, marks: &[ShardMarks]) -> Result<Self, FsckError> {
         let mut waiting = Self::default();
         let first = journal.first();
         for name in topology.members() {
@@ -111,7 +118,7 @@ impl Waiting {
                 after = last.position;
                 // What is still in the main segments comes again below.
                 for record in records.iter().filter(|record| record.position < first) {
-                    waiting.take(topology, lanes, record)?;
+                    waiting.take(topology, marks, record)?;
                 }
             }
         }
@@ -121,17 +128,26 @@ impl Waiting {
             let Some(last) = records.last() else { break };
             from = last.position.next();
             for record in &records {
-                waiting.take(topology, lanes, record)?;
+                waiting.take(topology, marks, record)?;
             }
         }
         Ok(waiting)
     }
 
-    fn take(&mut self, topology: &Topology, lanes: &[Vec<LaneRow>], record: &Record) -> Result<(), FsckError> {
+    fn take(&mut self, topology: &Topology, marks: &[ShardMarks], record: &Record) -> Result<(), FsckError> {
         let entry = Entry::decode(record.position, &record.bytes)?;
         let home = topology.address(&entry.home());
-        let mark = lanes[usize::from(home.shard.0)].iter().find(|row| row.lane == home.lane);
-        if mark.is_some_and(|row| record.position <= row.relayed) {
+        let mark = marks[usize::from(home.shard.0)].lanes.iter().find(|row| row.lane == home.lane);
+        let (applied, relayed) = mark.map_or((Position::START, Position::START), |row| (row.applied, row.relayed));
+        // The mark of what was relayed is written now and then: where it stands behind, the one who was told knows better.
+        let is_told = || {
+            owed_to(&entry).is_none_or(|owner| {
+                let there = topology.place(owner.placement_key());
+                let source = SourceLane { shard: home.shard, lane: home.lane };
+                marks[usize::from(there.0)].told.get(&source).is_some_and(|told| record.position <= *told)
+            })
+        };
+        if record.position <= relayed || (record.position <= applied && is_told()) {
             return Ok(());
         }
         self.count += 1;
@@ -304,6 +320,16 @@ impl Check<'_> {
 
     fn name(&self, shard: ShardIndex) -> String {
         self.topology.members()[usize::from(shard.0)].clone()
+    }
+}
+
+/// Whose rows besides its home's an entry brings about.
+fn owed_to(entry: &Entry) -> Option<Owner> {
+    match entry.command {
+        Command::CreatePost { .. } | Command::DeletePost { .. } => Some(Owner::User(entry.author)),
+        Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => Some(Owner::User(entry.author.max(other))),
+        Command::Register { .. } | Command::AdoptSubject { .. } => Some(Owner::Account(entry.author)),
+        _ => entry.key.is_some().then_some(Owner::User(entry.author)),
     }
 }
 

