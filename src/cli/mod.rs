@@ -1,6 +1,7 @@
 //! The command line. `sosik` alone serves.
 
 mod config;
+mod fsck;
 mod id;
 mod keys;
 mod migrate;
@@ -52,6 +53,8 @@ enum Command {
     Serve,
     /// Bring the databases to this release's schema, and stop.
     Migrate,
+    /// Check that counters, places and both sides of what stands twice agree; no server may run meanwhile.
+    Fsck,
     /// Print the parts of an id.
     Id { id: String },
     /// Look after the keys that sign access tokens.
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         None | Some(Command::Serve) => serve::serve(config),
         Some(Command::Migrate) => block_on(migrate::migrate(&config)),
+        Some(Command::Fsck) => block_on(fsck::fsck(&config)),
         Some(Command::Id { .. }) => Ok(()),
         Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
         Some(Command::Token { name, ttl }) => block_on(token::print(&config, &name, ttl)),

@@ -11,6 +11,9 @@ use crate::support::config::Config;
 use crate::support::faults::planted;
 use crate::support::telemetry;
 
+/// What a shell reports of a process that SIGTERM killed.
+const DIED_OF_SIGTERM: i32 = 128 + 15;
+
 pub(super) fn serve(config: Config) -> Result<(), CliError> {
     let telemetry = Arc::new(telemetry::install(&config.telemetry).map_err(CliError::while_doing("install the log"))?);
     #[cfg(feature = "faults")]
@@ -28,7 +31,8 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
             _ = interrupt.recv() => {}
         }
         if planted("app::skip_drain") {
-            return Ok(());
+            // As a process that does not hear the signal: at once, with nothing finished.
+            std::process::exit(DIED_OF_SIGTERM);
         }
         // Further signals are heard and change nothing: the way down is bounded already.
         app.stop().await;

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod backlog;
 pub mod blocks;
 pub mod cards;
+pub mod fsck;
 pub mod job;
 pub mod kept_keys;
 pub mod lanes;

@@ -75,7 +75,7 @@ pub struct ReadFailed {
 /// What somebody asks for.
 enum Wanted {
     /// Any rows, and the marks if there is something pending to compare with them.
-    Rows { needs: Needs, marks: bool },
+    Rows { needs: Box<Needs>, marks: bool },
     /// What shows a post to a viewer: the hottest question, with a statement of its own.
     Post(PostId, Option<UserId>),
 }
@@ -107,7 +107,7 @@ impl ShardReader {
 
     /// Loads rows from one snapshot, and the marks if there is something pending to compare with them.
     pub async fn load(&self, needs: Needs, marks: bool) -> Result<Arc<Loaded>, ReadFailed> {
-        self.ask(Wanted::Rows { needs, marks }).await
+        self.ask(Wanted::Rows { needs: Box::new(needs), marks }).await
     }
 
     /// Loads what shows a post to a viewer who has nothing pending about it.
@@ -155,7 +155,7 @@ impl ReadLoop {
                         viewers.push(reply);
                     }
                     Wanted::Rows { needs: more, marks: compared } => {
-                        absorb(&mut needs, more);
+                        absorb(&mut needs, *more);
                         marks |= compared;
                         others.push(reply);
                     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::support::client::Person;
+use crate::support::client::{Person, within};
 use crate::support::history::Violation;
 use crate::support::load::{Load, Mix};
 use crate::support::server::{Server, Settings};
@@ -125,4 +125,73 @@ async fn fsck_finds_nothing_after_a_run_and_a_counter_that_was_changed_by_hand()
 
     let (sound, output) = server.run(&["fsck"]);
     assert!(!sound, "{output}");
+    assert!(output.contains(": post_counters "), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fsck_finds_nothing_in_what_was_not_relayed_before_a_kill() {
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "half", 6).await;
+    server.kill();
+    server.restart_with(Settings::default().fault((faults::RELAY_STALLED, "return"))).await;
+    let mut last = Vec::new();
+    for (number, person) in people.iter().enumerate() {
+        person.follow(&people[(number + 1) % people.len()].id).send().await.expect(202);
+        last.push(person.write_post("Half way").send().await.expect(202).write_id());
+    }
+    for (person, write) in people.iter().zip(&last) {
+        let committed = async || (person.write_state(write).await == "committed").then_some(());
+        within(Duration::from_secs(20), "the commit", committed).await;
+    }
+    server.kill();
+
+    let (sound, output) = server.run(&["fsck"]);
+
+    assert!(sound, "{output}");
+    let waiting = output.split(' ').next().and_then(|count| count.parse::<usize>().ok());
+    assert!(waiting >= Some(2 * people.len()), "{output}");
+}
+
+/// Each kind of damage, and the table that a check must name.
+const DAMAGE: [(&str, &str); 6] = [
+    ("UPDATE comment_counters SET likes = likes + 1", "comment_counters"),
+    ("UPDATE relations SET following_since = NULL, following_notify = NULL", "relations"),
+    ("DELETE FROM author_posts", "author_posts"),
+    ("UPDATE posts SET deleted = NOT deleted", "author_posts"),
+    ("UPDATE accounts SET \"user\" = \"user\" + 1", "accounts"),
+    ("UPDATE names SET name = name || 'x'", "names"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fsck_names_the_table_of_each_kind_of_damage() {
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "torn", 8).await;
+    for (number, person) in people.iter().enumerate() {
+        let post = person.publish("Sound").await;
+        let comment = person.write_comment(&post, "As well").wait(20).send().await.expect(201).text_at("/comment/id");
+        person.put(&format!("/v1/posts/{post}/comments/{comment}/like")).wait(20).send().await.expect(200);
+        person.follow(&people[(number + 1) % people.len()].id).wait(20).send().await.expect(200);
+    }
+    let (sound, output) = server.run(&["fsck"]);
+    assert!(!sound && output.contains("in use"), "beside a running server: {output}");
+    server.terminate().await;
+    let (sound, output) = server.run(&["fsck"]);
+    assert!(sound, "{output}");
+
+    let files: Vec<_> = shards::open_all(&server.data()).await.into_iter().map(|shard| shard.file.clone()).collect();
+    for (damage, table) in DAMAGE {
+        let sound_copies: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("a copy")).collect();
+        for file in &files {
+            shards::execute(file, damage).await;
+        }
+
+        let (sound, output) = server.run(&["fsck"]);
+
+        assert!(!sound && output.contains(&format!(": {table} ")), "{damage}: {output}");
+        for (file, copy) in files.iter().zip(sound_copies) {
+            std::fs::write(file, copy).expect("the sound file");
+        }
+    }
+    let (sound, output) = server.run(&["fsck"]);
+    assert!(sound, "{output}");
 }

@@ -134,8 +134,11 @@ impl View {
             let Some(rows) = found.get(post) else { continue };
             let Ok(author) = author_in(rows, *post) else { continue };
             let Some(card) = cards.get(&author) else { continue };
-            if self.may_see(viewer, author).await.is_ok() {
-                views.push(post_view(rows, viewer, *post, card)?);
+            match self.may_see(viewer, author).await {
+                Ok(()) => views.push(post_view(rows, viewer, *post, card)?),
+                Err(ViewError::NotFound) => {}
+                // Whether he may see it is not known now: a page without it would be a lie.
+                Err(error) => return Err(error),
             }
         }
         Ok(views)

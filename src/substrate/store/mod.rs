@@ -7,6 +7,7 @@
 //! a row never goes back to an older position. Full, locked or gone: [`StoreErrorKind::Unavailable`], and nothing was done.
 
 mod accounts;
+mod audit;
 mod bulk;
 mod comments;
 mod connect;
@@ -29,6 +30,7 @@ mod snapshot;
 mod values;
 mod write_tx;
 
+pub use audit::{AUDIT_ROWS, CounterTable, PLACED};
 pub use connect::{Backend, StoreOptions};
 pub use error::{StoreError, StoreErrorKind};
 pub use lanes::LaneMove;

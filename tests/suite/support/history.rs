@@ -92,6 +92,8 @@ pub(crate) enum Key {
 pub(crate) enum Held {
     Text(String),
     Deleted,
+    /// There is no such thing: never true of one's own that was accepted.
+    Missing,
     Set(bool),
 }
 

@@ -265,6 +265,7 @@ impl Client {
             200 => (Held::Text(nonce_of(&answer.text_at("/body")).to_owned()), answer.json["version"].as_u64()),
             410 => (Held::Deleted, None),
             404 if !own => return, // Not committed yet, and somebody else's.
+            404 => (Held::Missing, None),
             503 => return,
             _ => panic!("a read of post {post} (own: {own}) answered {} {}", answer.status, answer.text),
         };

@@ -1,0 +1,68 @@
+//! `sosik fsck`: whether everything at rest agrees, while no server runs.
+
+use super::{CliError, say};
+use crate::app;
+use crate::ledger::fsck::{Finding, check};
+use crate::ledger::topology::Topology;
+use crate::substrate::journal::Journal as _;
+use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
+use crate::substrate::store::{Backend, Store, StoreOptions};
+use crate::support::config::Config;
+use crate::support::data_folder::DataFolder;
+use crate::vocabulary::ids::Position;
+
+/// One line for each finding; an error if there was any. The folder is ours meanwhile: a server that runs is told of.
+pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
+    // Looked at first: a check makes no data folder.
+    DataFolder::look(&config.data.dir).map_err(CliError::while_doing("find the data folder"))?;
+    let folder = DataFolder::open(&config.data.dir).map_err(CliError::while_doing("take the data folder"))?;
+    let topology = Topology::open(folder.path(), &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
+    let mut stores: Vec<Store> = Vec::with_capacity(config.shards.members.len());
+    let mut highest = Position::START;
+    for member in &config.shards.members {
+        let Some(file) = member.sqlite_file(folder.path()).filter(|file| file.is_file()) else {
+            return Err(CliError::Refused(format!("the shard {} has no database", member.name)));
+        };
+        let opened = Store::open(&Backend::Sqlite(file), StoreOptions::default()).await;
+        let store = opened.map_err(CliError::while_doing("open a shard"))?;
+        if !store.is_current().await.map_err(CliError::while_doing("read a shard"))? {
+            return Err(CliError::Refused(format!(
+                "the schema of the shard {} is older than this program: run sosik migrate first",
+                member.name
+            )));
+        }
+        let mut snapshot = store.snapshot().await.map_err(CliError::while_doing("read a shard"))?;
+        let lanes = snapshot.lanes().await.map_err(CliError::while_doing("read a shard"))?;
+        highest = lanes.iter().map(|row| row.applied).max().unwrap_or_default().max(highest);
+        drop(snapshot);
+        stores.push(store);
+    }
+    let journal_folder = folder.file(app::JOURNAL_FOLDER);
+    if !journal_folder.is_dir() {
+        return Err(CliError::Refused(format!("there is no journal in {}", journal_folder.display())));
+    }
+    let options = Options { at_least: highest, ..Options::default() };
+    let journal = EmbeddedJournal::open(&journal_folder, options).map_err(CliError::while_doing("open the journal"))?.journal;
+    for (member, store) in config.shards.members.iter().zip(&stores) {
+        let identity = store.identity().await.map_err(CliError::while_doing("read a shard"))?;
+        if let Some(joined) = identity.journal.filter(|joined| *joined != journal.id().0) {
+            let refused = format!("the shard {} belongs to the journal {joined}, and this one is {}", member.name, journal.id().0);
+            return Err(CliError::Refused(refused));
+        }
+    }
+
+    let mut tell = |finding: &Finding| say(&finding.to_string());
+    let checked = check(&topology, &stores, &journal, &mut tell).await.map_err(CliError::while_doing("check the data"))?;
+    journal.close();
+    for store in stores {
+        store.close().await.map_err(CliError::while_doing("close the database"))?;
+    }
+    say(&format!("{} entries wait in the journal", checked.waiting));
+    match checked.findings {
+        0 => {
+            say("clean");
+            Ok(())
+        }
+        findings => Err(CliError::Refused(format!("findings: {findings}"))),
+    }
+}

@@ -1,0 +1,198 @@
+//! What a check of the whole database reads: everything, a page of at most [`AUDIT_ROWS`] at a time, in the order of the keys.
+//!
+//! Where the last page ended goes in; the next page comes out, an empty one at the end.
+
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::{ConnectionTrait, Statement, Value};
+use sosik_entities::{author_posts, names, posts, relations};
+
+use crate::vocabulary::ids::{PostId, UserId};
+use crate::vocabulary::owner::NameKey;
+
+use super::bulk::{Key, Table};
+use super::error::StoreError;
+use super::relations::{AuthorPosts, Relations};
+use super::rows::{AuthorPostRow, RelationRow};
+use super::snapshot::Snapshot;
+use super::values::{get, number, post, unsigned, user};
+
+/// Rows of a page: a few pages are in memory at once, and one statement looks all of a page's keys up elsewhere.
+pub const AUDIT_ROWS: u64 = 1000;
+
+/// Below every key.
+const BEFORE_ALL: i64 = i64::MIN;
+
+/// A table of counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CounterTable {
+    Posts,
+    Comments,
+    Users,
+}
+
+impl CounterTable {
+    pub const ALL: [Self; 3] = [Self::Posts, Self::Comments, Self::Users];
+
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Posts => "post_counters",
+            Self::Comments => "comment_counters",
+            Self::Users => "user_counters",
+        }
+    }
+
+    pub fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Posts => &["likes", "comments"],
+            Self::Comments => &["likes"],
+            Self::Users => &["posts", "followers", "following"],
+        }
+    }
+
+    /// The key, then the stored counters (absent ones are zero), then the numbers of rows. Keys come from both sides, so that neither a
+    /// counter without rows nor rows without a counter are missed.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Posts => {
+                r#"SELECT k.id, COALESCE(c.likes, 0), COALESCE(c.comments, 0),
+                (SELECT COUNT(*) FROM post_likes r WHERE r.post = k.id AND r.liked),
+                (SELECT COUNT(*) FROM comments r WHERE r.post = k.id AND NOT r.deleted)
+                FROM (SELECT post AS id FROM posts WHERE post > $1 UNION SELECT post FROM post_counters WHERE post > $1
+                ORDER BY 1 LIMIT $2) k LEFT JOIN post_counters c ON c.post = k.id ORDER BY k.id"#
+            }
+            Self::Comments => {
+                r#"SELECT k.id, COALESCE(c.likes, 0),
+                (SELECT COUNT(*) FROM comment_likes r WHERE r.comment = k.id AND r.liked)
+                FROM (SELECT comment AS id FROM comments WHERE comment > $1 UNION SELECT comment FROM comment_counters WHERE comment > $1
+                ORDER BY 1 LIMIT $2) k LEFT JOIN comment_counters c ON c.comment = k.id ORDER BY k.id"#
+            }
+            Self::Users => {
+                r#"SELECT k.id, COALESCE(c.posts, 0), COALESCE(c.followers, 0), COALESCE(c.following, 0),
+                (SELECT COUNT(*) FROM author_posts r WHERE r.author = k.id AND NOT r.deleted),
+                (SELECT COUNT(*) FROM relations r WHERE r.owner = k.id AND r.followed_since IS NOT NULL),
+                (SELECT COUNT(*) FROM relations r WHERE r.owner = k.id AND r.following_since IS NOT NULL)
+                FROM (SELECT "user" AS id FROM user_counters WHERE "user" > $1 UNION SELECT author FROM author_posts WHERE author > $1
+                UNION SELECT owner FROM relations WHERE owner > $1
+                ORDER BY 1 LIMIT $2) k LEFT JOIN user_counters c ON c."user" = k.id ORDER BY k.id"#
+            }
+        }
+    }
+}
+
+/// The counters of one key, in the order of [`CounterTable::columns`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    pub key: u64,
+    pub stored: Vec<i64>,
+    pub rows: Vec<i64>,
+}
+
+/// A column whose id says on which shard its row belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedBy {
+    pub table: &'static str,
+    pub column: &'static str,
+}
+
+/// All tables that are placed by an id; names are placed by themselves.
+pub const PLACED: [PlacedBy; 11] = [
+    PlacedBy { table: "posts", column: "post" },
+    PlacedBy { table: "post_counters", column: "post" },
+    PlacedBy { table: "post_likes", column: "post" },
+    PlacedBy { table: "subscriptions", column: "post" },
+    PlacedBy { table: "comments", column: "post" },
+    PlacedBy { table: "accounts", column: "user" },
+    PlacedBy { table: "sessions", column: "user" },
+    PlacedBy { table: "relations", column: "owner" },
+    PlacedBy { table: "mutes", column: "owner" },
+    PlacedBy { table: "author_posts", column: "author" },
+    PlacedBy { table: "user_counters", column: "user" },
+];
+
+impl Snapshot {
+    /// Counters beside the numbers of the rows that they count.
+    pub async fn audit_counters(&mut self, table: CounterTable, after: Option<u64>) -> Result<Vec<Counted>, StoreError> {
+        let after = after.map_or(BEFORE_ALL, u64::cast_signed);
+        let values: Vec<Value> = vec![after.into(), AUDIT_ROWS.cast_signed().into()];
+        let statement = Statement::from_sql_and_values(self.link.backend, table.text(), values);
+        let count = table.columns().len();
+        let mut page = Vec::new();
+        for row in self.link.transaction.query_all_raw(statement).await? {
+            let stored = (1..=count).map(|index| get(&row, index)).collect::<Result<_, _>>()?;
+            let rows = (count + 1..=2 * count).map(|index| get(&row, index)).collect::<Result<_, _>>()?;
+            page.push(Counted { key: unsigned(&row, 0)?, stored, rows });
+        }
+        Ok(page)
+    }
+
+    /// The ids by which a table's rows are placed, each once.
+    pub async fn audit_placed(&mut self, by: PlacedBy, after: Option<u64>) -> Result<Vec<u64>, StoreError> {
+        let query = Query::select()
+            .distinct()
+            .column(by.column)
+            .from(by.table)
+            .and_where(Expr::col(by.column).gt(after.map_or(BEFORE_ALL, u64::cast_signed)))
+            .order_by(by.column, Order::Asc)
+            .limit(AUDIT_ROWS)
+            .take();
+        self.link.rows(&query).await?.iter().map(|row| Ok(unsigned(row, 0)?)).collect()
+    }
+
+    pub async fn audit_names(&mut self, after: Option<&NameKey>) -> Result<Vec<NameKey>, StoreError> {
+        let query = Query::select()
+            .column(names::Column::Name)
+            .from(names::Entity)
+            .and_where(Expr::col(names::Column::Name).gt(after.map_or("", NameKey::as_str)))
+            .order_by(names::Column::Name, Order::Asc)
+            .limit(AUDIT_ROWS)
+            .take();
+        self.link.rows(&query).await?.iter().map(|row| Ok(NameKey::from_row(get(row, 0)?))).collect()
+    }
+
+    /// Sides of pairs, by owner and other.
+    pub async fn audit_relations(&mut self, after: Option<(UserId, UserId)>) -> Result<Vec<((UserId, UserId), RelationRow)>, StoreError> {
+        self.audit_pairs::<Relations>([relations::Column::Owner, relations::Column::Other], after).await
+    }
+
+    /// The authors' indexes, by author and post.
+    pub async fn audit_author_posts(
+        &mut self,
+        after: Option<(UserId, PostId)>,
+    ) -> Result<Vec<((UserId, PostId), AuthorPostRow)>, StoreError> {
+        self.audit_pairs::<AuthorPosts>([author_posts::Column::Author, author_posts::Column::Post], after).await
+    }
+
+    /// Posts with their authors.
+    pub async fn audit_posts(&mut self, after: Option<PostId>) -> Result<Vec<(PostId, UserId)>, StoreError> {
+        let query = Query::select()
+            .columns([posts::Column::Post, posts::Column::Author])
+            .from(posts::Entity)
+            .and_where(Expr::col(posts::Column::Post).gt(after.map_or(BEFORE_ALL.into(), |after| number(after.raw()))))
+            .order_by(posts::Column::Post, Order::Asc)
+            .limit(AUDIT_ROWS)
+            .take();
+        self.link.rows(&query).await?.iter().map(|row| Ok((post(row, 0)?, user(row, 1)?))).collect()
+    }
+
+    async fn audit_pairs<T: Table>(
+        &mut self,
+        key: [<T::Entity as sea_orm::EntityTrait>::Column; 2],
+        after: Option<T::Key>,
+    ) -> Result<Vec<(T::Key, T::Row)>, StoreError> {
+        let mut bound = Vec::new();
+        match after {
+            Some(after) => after.push(&mut bound),
+            None => bound.extend([Value::from(BEFORE_ALL), Value::from(BEFORE_ALL)]),
+        }
+        let columns = Expr::tuple(key.map(Expr::col));
+        let query = Query::select()
+            .columns(T::COLUMNS.iter().copied())
+            .from(T::Entity::default())
+            .and_where(columns.gt(Expr::tuple(bound.into_iter().map(Expr::val))))
+            .order_by(key[0], Order::Asc)
+            .order_by(key[1], Order::Asc)
+            .limit(AUDIT_ROWS)
+            .take();
+        self.link.rows(&query).await?.iter().map(|row| Ok(T::read(row)?)).collect()
+    }
+}
