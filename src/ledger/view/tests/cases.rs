@@ -227,3 +227,31 @@ fn an_overlay_without_marks_is_found_out() {
     fail::cfg("pending::overlay_applied", "return").expect("a fault");
     assert!(runtime().block_on(follows_after_a_block()));
 }
+
+/// The shard of the reader goes at one read after the other.
+#[cfg(feature = "faults")]
+#[test]
+fn a_feed_is_whole_or_refused_wherever_a_shard_goes() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(BOB, create(POST));
+        town.write(ALICE, Command::SetFollow { followee: BOB, notify: Some(FollowNotify::Automatic) });
+        town.finish().await;
+        let home = town.ledger.shard_of(&crate::vocabulary::owner::Owner::User(ALICE)).name.to_string();
+        let (mut whole, mut refused) = (0, 0);
+        for reads in 0..16 {
+            town.ledger.blocks.changed(ALICE);
+            fail::cfg("store::unavailable", &format!("{reads}*off->return({home})")).expect("a fault");
+            match town.view.feed(ALICE, None, 10).await {
+                Ok(page) => {
+                    whole += 1;
+                    assert_eq!(page.items.iter().map(|shown| shown.post).collect::<Vec<_>>(), [POST], "after {reads} reads");
+                }
+                Err(ViewError::Unavailable { .. }) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
+    });
+}
