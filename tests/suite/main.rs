@@ -22,4 +22,5 @@ mod overload;
 mod own_writes;
 mod security;
 mod shutdown;
+mod tokens;
 mod upgrade;

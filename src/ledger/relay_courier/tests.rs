@@ -19,7 +19,7 @@ const AUTHOR: UserId = UserId::from_raw(1);
 const POST: PostId = PostId::from_raw(1_000);
 
 /// Supervisors of all shards, and the courier of one that is told of nothing but by letters.
-fn start(town: &Town, shard: ShardIndex) -> Addr<RelayCourier> {
+fn start(town: &Town, shard: ShardIndex) -> Mailbox<RelayCourier> {
     let runtime = Handle::current();
     let supervisors = town.ledger.shards.iter().map(|of| {
         let bounds = BatchBounds { rows: 100, bytes: 1 << 20 };
@@ -30,7 +30,8 @@ fn start(town: &Town, shard: ShardIndex) -> Addr<RelayCourier> {
     });
     let lanes: Vec<LaneRow> =
         (0..40).map(|lane| LaneRow { lane: Lane(lane), applied: Position::START, relayed: Position::START }).collect();
-    RelayCourier::new(Arc::clone(&town.ledger), shard, runtime.clone(), supervisors.collect(), &lanes, HashMap::new()).start()
+    let courier = RelayCourier::new(Arc::clone(&town.ledger), shard, runtime.clone(), supervisors.collect(), &lanes, HashMap::new());
+    Mailbox::new(courier.start(), "relay_courier", 1)
 }
 
 async fn until_visible(ledger: &Ledger, write: WriteId) {
