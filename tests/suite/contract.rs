@@ -27,6 +27,7 @@ async fn fuzz(server: &Server, token: Option<&str>) -> Result<(), String> {
     let seconds = number_from_environment("SOSIK_FUZZ_SECONDS", 80);
     let examples = number_from_environment("SOSIK_FUZZ_EXAMPLES", 15).to_string();
     let mut command = Command::new(program);
+    command.arg("--config-file").arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tools/schemathesis.toml"));
     command.arg("run").arg(server.address.url("/openapi.json")).args(["--checks", "not_a_server_error", "--max-examples", &examples]);
     command.args(["--max-time", &seconds.to_string(), "--continue-on-failure", "--generation-database", "none"]);
     command.args(["--workers", "2", "--request-timeout", "20", "--no-color", "--seed", "7", "--warnings", "off"]);

@@ -51,7 +51,7 @@ pub struct Options {
     pub segment_bytes: u64,
     /// What is kept in memory of the newest records, for readers.
     pub recent_bytes_max: usize,
-    /// The least time from one sync to the next while records keep coming; one that comes after a rest is synced at once.
+    /// The least time from one sync to the next while a crowd of records comes. A few, or one after a rest, are synced at once.
     pub sync_interval: Duration,
     /// A new journal begins above this: the highest position of any shard. A journal that exists goes on where it stands.
     pub at_least: Position,
