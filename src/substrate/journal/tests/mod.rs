@@ -134,7 +134,7 @@ fn with_an_interval_the_records_of_a_crowd_share_a_sync() {
     }));
     let told = Told::new();
 
-    for burst in payloads(100, 0).chunks(10) {
+    for burst in payloads(100, 0).collect::<Vec<_>>().chunks(10) {
         for payload in burst {
             journal.append(told.draft(payload)).expect("appends");
         }
