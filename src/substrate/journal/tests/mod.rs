@@ -142,16 +142,19 @@ fn with_an_interval_the_records_of_a_crowd_share_a_sync() {
         journal.append(told.draft(&payload)).expect("appends");
     }
     go_on.send(()).expect("held");
-    // Longer than a sync takes, and shorter than the interval.
-    std::thread::sleep(Duration::from_millis(30));
-    for payload in payloads(20, 0) {
-        journal.append(told.draft(&payload)).expect("appends");
+    for _ in 0..2 {
+        // Longer than a sync takes, and shorter than the interval.
+        std::thread::sleep(Duration::from_millis(30));
+        for payload in payloads(20, 0) {
+            journal.append(told.draft(&payload)).expect("appends");
+        }
     }
 
-    assert_eq!((0..40).map(|_| told.next().0.0).collect::<Vec<_>>(), (2..=41).collect::<Vec<_>>());
+    assert_eq!((0..60).map(|_| told.next().0.0).collect::<Vec<_>>(), (2..=61).collect::<Vec<_>>());
     journal.close();
-    // Without the interval the crowd would have been synced before the others came.
-    assert_eq!(rings.load(Ordering::SeqCst), 2);
+    // Without the interval each of the three crowds would have had a sync of its own.
+    let rings = rings.load(Ordering::SeqCst);
+    assert!(rings <= 2, "{rings} syncs");
 }
 
 #[test]
