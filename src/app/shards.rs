@@ -21,7 +21,7 @@ use crate::vocabulary::owner::ShardIndex;
 /// Connections for reads of a shard: one shares its snapshots among many, the others serve pages.
 const READERS: u32 = 3;
 
-/// How long the records of a crowd may wait for each other before they are synced together: it halves the syncs of a busy server.
+/// How long the records of a crowd may wait for each other before they are synced together. Chosen, not yet found by measuring.
 const SYNC_INTERVAL: Duration = Duration::from_micros(500);
 
 /// The substrate, opened.

@@ -13,7 +13,7 @@ use crate::vocabulary::Millis;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
 
-/// The most entries that wait at once, whatever their size: each costs about 150 bytes of memory until it is released.
+/// The most entries that wait at once, whatever their size: each costs about 200 bytes of memory until it is released.
 pub const WAITING_ENTRIES_MAX: u64 = 2_000_000;
 /// One part in so many of the bound, by bytes and by count, is kept for what callers wait for (sign-in, sessions, profiles).
 const URGENT_RESERVE_PART: u64 = 16;
