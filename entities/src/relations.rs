@@ -16,6 +16,8 @@ pub struct Model {
     pub followed_notify: Option<i64>,
     pub blocking: bool,
     pub blocked_by: bool,
+    pub has_followed: bool,
+    pub was_followed: bool,
     pub position: i64,
 }
 

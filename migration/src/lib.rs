@@ -15,6 +15,7 @@ mod m000001_lanes;
 mod m000002_posts;
 mod m000003_users;
 mod m000004_accounts;
+mod m000005_followed_before;
 
 /// All migrations in their order.
 pub struct Migrator;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m000002_posts::Migration),
             Box::new(m000003_users::Migration),
             Box::new(m000004_accounts::Migration),
+            Box::new(m000005_followed_before::Migration),
         ]
     }
 }

@@ -206,7 +206,7 @@ fn entry_again(event: &Event) -> Entry {
     let command = match &event.happened {
         Happened::PostCreated { post, .. } => Command::CreatePost { post: *post, body: PostBody::from_row(String::new()) },
         Happened::PostDeleted { post } => Command::DeletePost { post: *post, if_revision: None },
-        Happened::Followed { followee } => {
+        Happened::Followed { followee } | Happened::FollowedAgain { followee } | Happened::FollowBellSet { followee, .. } => {
             Command::SetFollow { followee: *followee, notify: Some(crate::vocabulary::relation::FollowNotify::Automatic) }
         }
         Happened::Unfollowed { followee } => Command::SetFollow { followee: *followee, notify: None },

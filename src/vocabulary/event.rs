@@ -8,7 +8,7 @@ use super::command::{KeyUse, NewSession, Resource, SubscriptionMode, WriteKind};
 use super::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use super::owner::{NameKey, Owner};
 use super::rejection::Rejection;
-use super::relation::PairState;
+use super::relation::{FollowNotify, PairState};
 use super::text::{DisplayName, Username};
 
 /// One entry's outcome. Entries without any effect (a like that was set already) have none, unless they owe a relay.
@@ -27,29 +27,96 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Happened {
     Nothing,
-    PostCreated { post: PostId, mentions: Vec<Username> },
-    PostEdited { post: PostId, mentions: Vec<Username> },
-    PostDeleted { post: PostId },
-    PostLiked { post: PostId },
-    PostUnliked { post: PostId },
-    Subscribed { post: PostId, mode: SubscriptionMode },
-    CommentCreated { post: PostId, comment: CommentId, parent: Option<CommentId>, mentions: Vec<Username> },
-    CommentEdited { post: PostId, comment: CommentId, mentions: Vec<Username> },
-    CommentDeleted { post: PostId, comment: CommentId },
-    CommentLiked { post: PostId, comment: CommentId },
-    CommentUnliked { post: PostId, comment: CommentId },
-    Followed { followee: UserId },
-    Unfollowed { followee: UserId },
-    BlockSet { other: UserId, blocking: bool },
-    MuteSet { other: UserId, muting: bool },
+    PostCreated {
+        post: PostId,
+        mentions: Vec<Username>,
+    },
+    PostEdited {
+        post: PostId,
+        mentions: Vec<Username>,
+    },
+    PostDeleted {
+        post: PostId,
+    },
+    PostLiked {
+        post: PostId,
+    },
+    PostUnliked {
+        post: PostId,
+    },
+    Subscribed {
+        post: PostId,
+        mode: SubscriptionMode,
+    },
+    CommentCreated {
+        post: PostId,
+        comment: CommentId,
+        parent: Option<CommentId>,
+        mentions: Vec<Username>,
+    },
+    CommentEdited {
+        post: PostId,
+        comment: CommentId,
+        mentions: Vec<Username>,
+    },
+    CommentDeleted {
+        post: PostId,
+        comment: CommentId,
+    },
+    CommentLiked {
+        post: PostId,
+        comment: CommentId,
+    },
+    CommentUnliked {
+        post: PostId,
+        comment: CommentId,
+    },
+    Followed {
+        followee: UserId,
+    },
+    Unfollowed {
+        followee: UserId,
+    },
+    BlockSet {
+        other: UserId,
+        blocking: bool,
+    },
+    MuteSet {
+        other: UserId,
+        muting: bool,
+    },
     ProfileEdited,
     NameTaken,
-    SessionOpened { session: SessionId },
-    SessionRotated { session: SessionId },
-    SessionsEnded { sessions: Vec<SessionId> },
-    PasswordChanged { sessions: Vec<SessionId> },
+    SessionOpened {
+        session: SessionId,
+    },
+    SessionRotated {
+        session: SessionId,
+    },
+    SessionsEnded {
+        sessions: Vec<SessionId>,
+    },
+    PasswordChanged {
+        sessions: Vec<SessionId>,
+    },
     LoginBackedOff,
     Rejected(Rejection),
+    /// Set again after it had been taken back: counted as before, and nobody is told of it a second time.
+    PostLikedAgain {
+        post: PostId,
+    },
+    CommentLikedAgain {
+        post: PostId,
+        comment: CommentId,
+    },
+    FollowedAgain {
+        followee: UserId,
+    },
+    /// A follow that stands has another bell; it is no news to the one followed.
+    FollowBellSet {
+        followee: UserId,
+        notify: FollowNotify,
+    },
 }
 
 /// A row that another owner's lane is owed.

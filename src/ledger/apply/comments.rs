@@ -105,11 +105,17 @@ fn delete(transition: &mut Transition, entry: &Entry, post: PostId, comment: Com
 fn like(transition: &mut Transition, entry: &Entry, post: PostId, comment: CommentId, liked: bool) -> Decided {
     standing(transition, post, comment)?;
     let key = (comment, entry.author);
-    if row!(transition.comment_likes, &key).is_some_and(|row| row.liked) == liked {
+    let before = row!(transition.comment_likes, &key).map(|row| row.liked);
+    if before.unwrap_or(false) == liked {
         return Ok((Happened::Nothing, Vec::new()));
     }
     transition.after.comment_likes.insert(key, LikeRow { liked, position: entry.position });
     transition.step_comment(comment, if liked { 1 } else { -1 });
-    let happened = if liked { Happened::CommentLiked { post, comment } } else { Happened::CommentUnliked { post, comment } };
+    let happened = match (liked, before) {
+        (false, _) => Happened::CommentUnliked { post, comment },
+        (true, None) => Happened::CommentLiked { post, comment },
+        // The row of a like that was taken back stays.
+        (true, Some(_)) => Happened::CommentLikedAgain { post, comment },
+    };
     Ok((happened, Vec::new()))
 }

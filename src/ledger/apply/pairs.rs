@@ -25,9 +25,11 @@ pub(super) fn decide(transition: &mut Transition, entry: &Entry) -> Decided {
 
 fn pair(transition: &mut Transition, entry: &Entry, other: UserId) -> Decided {
     let (low, high) = (entry.author.min(other), entry.author.max(other));
-    let before = row!(transition.relations, &(low, high)).map(|row| row.state).unwrap_or_default();
+    let row = row!(transition.relations, &(low, high)).copied();
+    let before = row.map(|row| row.state).unwrap_or_default();
     let acting_low = entry.author == low;
     let acting = if acting_low { before } else { before.flipped() };
+    let followed_before = row.is_some_and(|row| if acting_low { row.has_followed } else { row.was_followed });
 
     let acted = pair_after(acting, &entry.command, entry.position)?;
     if acted == acting {
@@ -37,7 +39,7 @@ fn pair(transition: &mut Transition, entry: &Entry, other: UserId) -> Decided {
     let after = if acting_low { acted } else { acted.flipped() };
     set_side(transition, low, high, after, entry.position);
     let relay = Relay::Pair { owner: high, other: low, state: after.flipped() };
-    Ok((happened(&entry.command), vec![relay]))
+    Ok((happened(&entry.command, acting.following.is_some(), followed_before), vec![relay]))
 }
 
 /// The state of a pair, from the side of the one who acts, after his command.
@@ -55,8 +57,13 @@ pub fn pair_after(state: PairState, command: &Command, position: Position) -> Re
     }
 }
 
-fn happened(command: &Command) -> Happened {
+/// What a command that changed something was. `following`: it found the follow standing; `before`: it was set at some time.
+fn happened(command: &Command, following: bool, before: bool) -> Happened {
     match command {
+        Command::SetFollow { followee, notify: Some(notify) } if following => {
+            Happened::FollowBellSet { followee: *followee, notify: *notify }
+        }
+        Command::SetFollow { followee, notify: Some(_) } if before => Happened::FollowedAgain { followee: *followee },
         Command::SetFollow { followee, notify: Some(_) } => Happened::Followed { followee: *followee },
         Command::SetFollow { followee, notify: None } => Happened::Unfollowed { followee: *followee },
         Command::SetBlock { other, blocking } => Happened::BlockSet { other: *other, blocking: *blocking },
@@ -66,8 +73,15 @@ fn happened(command: &Command) -> Happened {
 
 /// Sets one side's row, and moves that side's counters by what changed in it.
 pub(super) fn set_side(transition: &mut Transition, owner: UserId, other: UserId, state: PairState, position: Position) {
-    let before = row!(transition.relations, &(owner, other)).map(|row| row.state).unwrap_or_default();
-    transition.after.relations.insert((owner, other), RelationRow { state, position });
+    let row = row!(transition.relations, &(owner, other)).copied();
+    let before = row.map(|row| row.state).unwrap_or_default();
+    let after = RelationRow {
+        state,
+        has_followed: before.following.or(state.following).is_some() || row.is_some_and(|row| row.has_followed),
+        was_followed: before.followed_by.or(state.followed_by).is_some() || row.is_some_and(|row| row.was_followed),
+        position,
+    };
+    transition.after.relations.insert((owner, other), after);
     let step = |before: Option<Follow>, after: Option<Follow>| i64::from(after.is_some()) - i64::from(before.is_some());
     transition.step_user(
         owner,

@@ -74,7 +74,8 @@ fn delete(transition: &mut Transition, entry: &Entry, post: PostId, if_revision:
 fn like(transition: &mut Transition, entry: &Entry, post: PostId, liked: bool) -> Decided {
     standing(transition, post)?;
     let key = (post, entry.author);
-    if row!(transition.post_likes, &key).is_some_and(|row| row.liked) == liked {
+    let before = row!(transition.post_likes, &key).map(|row| row.liked);
+    if before.unwrap_or(false) == liked {
         if planted("apply::count_unchanged") {
             transition.step_post(post, 1, 0, entry.position);
         }
@@ -82,6 +83,11 @@ fn like(transition: &mut Transition, entry: &Entry, post: PostId, liked: bool) -
     }
     transition.after.post_likes.insert(key, LikeRow { liked, position: entry.position });
     transition.step_post(post, if liked { 1 } else { -1 }, 0, entry.position);
-    let happened = if liked { Happened::PostLiked { post } } else { Happened::PostUnliked { post } };
+    let happened = match (liked, before) {
+        (false, _) => Happened::PostUnliked { post },
+        (true, None) => Happened::PostLiked { post },
+        // The row of a like that was taken back stays.
+        (true, Some(_)) => Happened::PostLikedAgain { post },
+    };
     Ok((happened, Vec::new()))
 }

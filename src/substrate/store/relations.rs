@@ -27,13 +27,17 @@ impl Table for Relations {
         relations::Column::FollowedNotify,
         relations::Column::Blocking,
         relations::Column::BlockedBy,
+        relations::Column::HasFollowed,
+        relations::Column::WasFollowed,
         relations::Column::Position,
     ];
 
     fn read(row: &QueryResult) -> Result<(Self::Key, RelationRow), DbErr> {
+        let key = (user(row, 0)?, user(row, 1)?);
         let state =
             PairState { following: follow(row, 2)?, followed_by: follow(row, 4)?, blocking: get(row, 6)?, blocked_by: get(row, 7)? };
-        Ok(((user(row, 0)?, user(row, 1)?), RelationRow { state, position: position(row, 8)? }))
+        let row = RelationRow { state, has_followed: get(row, 8)?, was_followed: get(row, 9)?, position: position(row, 10)? };
+        Ok((key, row))
     }
 
     fn write(key: &Self::Key, row: &RelationRow, values: &mut Vec<Value>) {
@@ -42,7 +46,8 @@ impl Table for Relations {
             values.push(direction.map(|follow| follow.since.0.cast_signed()).into());
             values.push(direction.map(|follow| notify_code(follow.notify)).into());
         }
-        values.extend([row.state.blocking.into(), row.state.blocked_by.into(), number(row.position.0)]);
+        values.extend([row.state.blocking.into(), row.state.blocked_by.into()]);
+        values.extend([row.has_followed.into(), row.was_followed.into(), number(row.position.0)]);
     }
 
     fn on_conflict() -> OnConflict {

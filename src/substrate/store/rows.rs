@@ -56,6 +56,10 @@ pub struct SubscriptionRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelationRow {
     pub state: PairState,
+    /// The owner has followed the other before or does now, so that a follow set again is known as such.
+    pub has_followed: bool,
+    /// The same from the other side.
+    pub was_followed: bool,
     pub position: Position,
 }
 

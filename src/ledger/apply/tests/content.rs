@@ -123,7 +123,8 @@ fn a_like_counts_once_and_moves_the_version_only_when_it_changes() {
     let happened = [like(false), like(true), like(true), like(false), like(false), like(true)];
 
     let (liked, unliked) = (Happened::PostLiked { post: POST }, Happened::PostUnliked { post: POST });
-    assert_eq!(happened, [Happened::Nothing, liked.clone(), Happened::Nothing, unliked, Happened::Nothing, liked]);
+    let again = Happened::PostLikedAgain { post: POST };
+    assert_eq!(happened, [Happened::Nothing, liked, Happened::Nothing, unliked, Happened::Nothing, again]);
     let counters = model.rows.counters.posts[&POST];
     assert_eq!((counters.likes, counters.position), (1, Position(7)));
     assert_eq!(model.rows.posts[&POST].revision, Position(1), "a like is no new text");
@@ -134,12 +135,18 @@ fn a_comment_like_counts_once() {
     let mut model = with_post();
     model.write(ALICE, reply(5, None));
     let mut like = |liked| model.write(BOB, Command::SetCommentLike { post: POST, comment: comment(5), liked });
-    let happened = [like(true), like(true), like(false)];
+    let happened = [like(true), like(true), like(false), like(true), like(false)];
 
     let (of, below) = (comment(5), POST);
     assert_eq!(
         happened,
-        [Happened::CommentLiked { post: below, comment: of }, Happened::Nothing, Happened::CommentUnliked { post: below, comment: of }]
+        [
+            Happened::CommentLiked { post: below, comment: of },
+            Happened::Nothing,
+            Happened::CommentUnliked { post: below, comment: of },
+            Happened::CommentLikedAgain { post: below, comment: of },
+            Happened::CommentUnliked { post: below, comment: of },
+        ]
     );
     assert_eq!(model.rows.counters.comments[&comment(5)], 0);
 }

@@ -52,12 +52,31 @@ fn a_follow_stands_on_both_sides_until_it_is_taken_back() {
 }
 
 #[test]
+fn a_follow_set_again_is_known_as_such_for_each_direction_of_its_own() {
+    both_ways(|me, other| {
+        let mut model = Model::default();
+        model.write(me, follow(other));
+        model.write(me, unfollow(other));
+
+        assert_eq!(model.write(other, follow(me)), Happened::Followed { followee: me });
+        assert_eq!(model.write(me, follow(other)), Happened::FollowedAgain { followee: other });
+        model.write(me, block(other, true));
+        model.write(me, block(other, false));
+        assert_eq!(model.write(me, follow(other)), Happened::FollowedAgain { followee: other });
+        assert_eq!(model.write(other, follow(me)), Happened::FollowedAgain { followee: me });
+        assert_mirrored(&model, me, other);
+    });
+}
+
+#[test]
 fn another_bell_keeps_the_place_of_the_follow() {
     both_ways(|me, other| {
         let mut model = Model::default();
         model.write(me, follow(other));
-        model.write(me, Command::SetFollow { followee: other, notify: Some(FollowNotify::Never) });
+        let notify = FollowNotify::Never;
+        let changed = model.write(me, Command::SetFollow { followee: other, notify: Some(notify) });
 
+        assert_eq!(changed, Happened::FollowBellSet { followee: other, notify });
         let standing = Some(Follow { since: Position(1), notify: FollowNotify::Never });
         assert_eq!(side(&model, me, other).0.following, standing);
         assert_mirrored(&model, me, other);
@@ -82,7 +101,7 @@ fn a_block_ends_the_follows_of_both_and_forbids_new_ones() {
         assert!(side(&model, other, me).0.blocked_by);
 
         assert_eq!(model.write(me, block(other, false)), Happened::BlockSet { other, blocking: false });
-        assert_eq!(model.write(other, follow(me)), Happened::Followed { followee: me });
+        assert_eq!(model.write(other, follow(me)), Happened::FollowedAgain { followee: me });
         assert_mirrored(&model, me, other);
     });
 }

@@ -144,7 +144,7 @@ async fn the_posts_of_five_thousand_authors_are_merged(shard: TestShard) {
 fn pair(following: Option<u64>, followed_by: Option<u64>, position: u64) -> RelationRow {
     let follow = |since: u64| Follow { since: Position(since), notify: FollowNotify::Never };
     let state = PairState { following: following.map(follow), followed_by: followed_by.map(follow), ..PairState::default() };
-    RelationRow { state, position: Position(position) }
+    RelationRow { state, has_followed: following.is_some(), was_followed: followed_by.is_some(), position: Position(position) }
 }
 
 async fn follows_are_listed_newest_first_in_both_directions(shard: TestShard) {
@@ -171,7 +171,8 @@ async fn blocks_count_in_either_direction(shard: TestShard) {
     let mut rows = Rows::default();
     for (other, blocking, blocked_by) in [(2, true, false), (3, false, true), (4, true, true), (5, false, false)] {
         let state = PairState { blocking, blocked_by, ..PairState::default() };
-        rows.relations.insert((user(1), user(other)), RelationRow { state, position: Position(1) });
+        let row = RelationRow { state, has_followed: false, was_followed: false, position: Position(1) };
+        rows.relations.insert((user(1), user(other)), row);
     }
     shard.save(&rows).await;
 

@@ -111,8 +111,9 @@ fn one_of_each() -> (Rows, Needs) {
         blocking: true,
         blocked_by: true,
     };
-    rows.relations.insert((user(1), user(2)), RelationRow { state, position: Position(4) });
-    rows.relations.insert((user(1), user(3)), RelationRow { state: PairState::default(), position: Position(4) });
+    rows.relations.insert((user(1), user(2)), RelationRow { state, has_followed: true, was_followed: false, position: Position(4) });
+    let ended = RelationRow { state: PairState::default(), has_followed: false, was_followed: true, position: Position(4) };
+    rows.relations.insert((user(1), user(3)), ended);
     rows.mutes.insert((user(1), user(2)), MuteRow { muting: true, position: Position(4) });
     rows.author_posts.insert((user(1), post(2)), AuthorPostRow { deleted: true, position: Position(4) });
     let account = AccountRow {
