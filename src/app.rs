@@ -32,6 +32,7 @@ use crate::ledger::recovery;
 use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
+use crate::substrate::bus::LocalBus;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
 use crate::support::auth::issuers::{IssuerSettings, Issuers};
 use crate::support::auth::keys::KeyRing;
@@ -126,6 +127,7 @@ impl App {
             cards: Cards::new(cache / 4),
             blocks: Blocks::new(cache / 4),
             clock: Arc::clone(&clock),
+            bus: Arc::new(LocalBus::default()),
             sessions_ended: std::sync::OnceLock::new(),
             shards: opened.shards,
             journal: opened.journal,

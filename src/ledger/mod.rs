@@ -43,6 +43,7 @@ use pending::Pending;
 use topology::Topology;
 use writes::{Waiting, Writes};
 
+use crate::substrate::bus::Bus;
 use crate::substrate::journal::{Journal, Locator};
 use crate::support::clock::Clock;
 use crate::vocabulary::command::Entry;
@@ -62,6 +63,8 @@ pub struct Ledger {
     pub cards: Cards,
     pub blocks: Blocks,
     pub clock: Arc<dyn Clock>,
+    /// Where those with an open socket hear what was committed.
+    pub bus: Arc<dyn Bus>,
     /// Told of sessions that a committed write ended; whoever refuses their tokens fills it in.
     pub sessions_ended: OnceLock<settlement::SessionsEnded>,
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use super::Ledger;
 use super::shard::{Look, News};
 use super::writes::{Known, Progress};
+use crate::substrate::bus::{Hint, PostNews};
 use crate::substrate::store::rows::Rows;
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
-use crate::vocabulary::command::{Command, Entry};
+use crate::vocabulary::command::{Command, Entry, WriteKind};
 use crate::vocabulary::event::{Event, Happened, Relay};
-use crate::vocabulary::ids::{Position, SessionId, UserId, WriteId};
+use crate::vocabulary::ids::{Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::text::{CommentBody, PostBody};
@@ -38,13 +39,18 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
     let owed: Vec<Event> = outcome.events.into_iter().filter(|event| !event.relays.is_empty()).collect();
     let mut owing = owed.iter().peekable();
     let mut released = Vec::with_capacity(entries.len());
+    let mut pages = PageNews::default();
     for (entry, happened) in entries.iter().zip(&outcome.happened) {
         let event = owing.next_if(|event| event.position == entry.position);
         decided(ledger, entry, happened, event, now);
+        if !event.is_some_and(shows_elsewhere) {
+            pages.happened(entry.position, happened);
+        }
         if event.is_none() {
             released.push(entry.position);
         }
     }
+    pages.tell(ledger);
     ledger.backlog.release(released);
     ledger.shard(shard).tell_courier(News { lane: outcome.lane, position: outcome.last, owed });
 }
@@ -60,7 +66,15 @@ fn decided(ledger: &Ledger, entry: &Entry, happened: &Happened, event: Option<&E
     if !matches!(progress, Progress::Committed { .. }) || planted("pending::drop_early") {
         ledger.pending.remove(entry);
     }
-    ledger.writes.progressed(entry, progress);
+    told_author(ledger, entry, progress);
+}
+
+/// The state of a write changed: those who wait for it hear, and its author's open sockets.
+fn told_author(ledger: &Ledger, entry: &Entry, progress: Progress) {
+    let settled = ledger.writes.progressed(entry, progress);
+    if settled.kind != WriteKind::Account {
+        ledger.bus.publish(Hint::Write(settled));
+    }
 }
 
 /// All rows that an event owed to other owners have arrived.
@@ -76,7 +90,10 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
         };
         let entry = entry_again(event);
         ledger.pending.remove(&entry);
-        ledger.writes.progressed(&entry, Progress::Visible { committed_at, at: now });
+        told_author(ledger, &entry, Progress::Visible { committed_at, at: now });
+        let mut pages = PageNews::default();
+        pages.happened(event.position, &event.happened);
+        pages.tell(ledger);
     }
     for relay in &event.relays {
         if let Relay::KeptWrite { author, kept } = relay
@@ -132,7 +149,7 @@ pub fn found_idle(ledger: &Ledger, entries: Unsure) {
     for entry in entries.values() {
         ledger.pending.remove(entry);
         if matches!(ledger.writes.known(entry.write), Some(Known::Waiting(_))) {
-            ledger.writes.progressed(entry, Progress::Visible { committed_at: now, at: now });
+            told_author(ledger, entry, Progress::Visible { committed_at: now, at: now });
         }
     }
     ledger.backlog.release(entries.into_keys());
@@ -177,14 +194,48 @@ pub fn buried(ledger: &Ledger, entry: &Entry) {
 fn told_sessions(ledger: &Ledger, happened: &Happened) {
     if let Happened::SessionsEnded { sessions } | Happened::PasswordChanged { sessions } = happened
         && !sessions.is_empty()
-        && let Some(told) = ledger.sessions_ended.get()
     {
-        told(sessions);
+        if let Some(told) = ledger.sessions_ended.get() {
+            told(sessions);
+        }
+        ledger.bus.publish(Hint::SessionsEnded { sessions: sessions.clone() });
     }
 }
 
 /// Called with the sessions that a committed write ended.
 pub type SessionsEnded = Box<dyn Fn(&[SessionId]) + Send + Sync>;
+
+/// What watchers of posts are told: each change of a text by itself, counts once for a post.
+#[derive(Debug, Default)]
+struct PageNews {
+    texts: Vec<(PostId, Position, PostNews)>,
+    counts: BTreeMap<PostId, Position>,
+}
+
+impl PageNews {
+    fn happened(&mut self, position: Position, happened: &Happened) {
+        let (post, text, counted) = match happened {
+            Happened::PostEdited { post, .. } => (*post, Some(PostNews::Edited), false),
+            Happened::PostDeleted { post } => (*post, Some(PostNews::Deleted), false),
+            Happened::PostLiked { post } | Happened::PostUnliked { post } => (*post, None, true),
+            Happened::CommentCreated { post, comment, .. } => (*post, Some(PostNews::CommentCreated(*comment)), true),
+            Happened::CommentEdited { post, comment, .. } => (*post, Some(PostNews::CommentEdited(*comment)), false),
+            Happened::CommentDeleted { post, comment } => (*post, Some(PostNews::CommentDeleted(*comment)), true),
+            _ => return,
+        };
+        self.texts.extend(text.map(|news| (post, position, news)));
+        if counted {
+            self.counts.insert(post, position);
+        }
+    }
+
+    fn tell(self, ledger: &Ledger) {
+        let counts = self.counts.into_iter().map(|(post, position)| (post, position, PostNews::Counts));
+        for (post, position, news) in self.texts.into_iter().chain(counts) {
+            ledger.bus.publish(Hint::Post { post, position, news });
+        }
+    }
+}
 
 /// Whether its author is told that it was rejected. A refresh token that was used twice ends its session: that is a
 /// change of rows, and still a refusal for the caller.

@@ -4,7 +4,7 @@
 //! that is bounded by count and by time.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use tokio::sync::oneshot;
 
@@ -12,36 +12,16 @@ use crate::substrate::journal::Locator;
 use crate::support::lock::lock;
 use crate::support::room::give_back;
 use crate::vocabulary::Millis;
-use crate::vocabulary::command::{Entry, Resource, WriteKind};
-use crate::vocabulary::ids::{Position, UserId, WriteId};
+use crate::vocabulary::command::Entry;
+use crate::vocabulary::ids::{Position, WriteId};
 use crate::vocabulary::owner::ShardIndex;
-use crate::vocabulary::rejection::Rejection;
+pub use crate::vocabulary::progress::{Progress, Settled};
 
 /// How long a settled write can be asked for, in milliseconds.
 const SETTLED_KEPT_MS: Millis = 60_000;
 /// The most settled writes that are kept, about 150 bytes each: a minute of 5 000 writes a second. A busier server forgets sooner.
 const SETTLED_MAX: usize = 300_000;
 const STRIPES: usize = 32;
-
-/// Where a write is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Accepted,
-    Committed { at: Millis },
-    Visible { committed_at: Millis, at: Millis },
-    Rejected { rejection: Rejection, at: Millis },
-}
-
-/// A write that was decided, as it can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settled {
-    pub write: WriteId,
-    pub author: UserId,
-    pub kind: WriteKind,
-    pub resource: Resource,
-    pub accepted_at: Millis,
-    pub progress: Progress,
-}
 
 /// Where a write that waits can be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +99,8 @@ impl Writes {
         lock(self.stripe(write)).waiters.remove(&write);
     }
 
-    /// The decision stands; rows that it owes to other owners may be outstanding.
-    pub fn progressed(&self, entry: &Entry, progress: Progress) {
+    /// The decision stands; rows that it owes to other owners may be outstanding. Answers the write as it can be asked for now.
+    pub fn progressed(&self, entry: &Entry, progress: Progress) -> Settled {
         let write = entry.write;
         let settled = Settled {
             write,
@@ -138,7 +118,7 @@ impl Writes {
             stripe.order.push_back((at, write));
             stripe.forget_before(at.saturating_sub(SETTLED_KEPT_MS));
         }
-        let Some(waiters) = stripe.waiters.remove(&write) else { return };
+        let Some(waiters) = stripe.waiters.remove(&write) else { return settled };
         let (answered, waiting): (Vec<Waiter>, Vec<Waiter>) =
             waiters.into_iter().partition(|waiter| !waiter.until_visible || is_final(progress));
         if !waiting.is_empty() {
@@ -148,6 +128,7 @@ impl Writes {
         for waiter in answered {
             let _gone = waiter.reply.send(progress);
         }
+        settled
     }
 
     pub fn known(&self, write: WriteId) -> Option<Known> {
@@ -175,12 +156,4 @@ impl Stripe {
 
 fn is_final(progress: Progress) -> bool {
     matches!(progress, Progress::Visible { .. } | Progress::Rejected { .. })
-}
-
-/// An entry that is committed and owes rows to other owners: what is needed to settle it when they are there.
-#[derive(Debug, Clone)]
-pub struct Outstanding {
-    pub entry: Arc<Entry>,
-    pub position: Position,
-    pub committed_at: Millis,
 }

@@ -128,6 +128,10 @@ id_type!(
     /// One signed-in device.
     SessionId
 );
+id_type!(
+    /// One entry of one inbox.
+    NotificationId
+);
 
 fn parse_id(text: &str) -> Result<u64, NotAnId> {
     let canonical = !text.is_empty() && text.len() <= 19 && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,10 +1,13 @@
 //! The words all stages share: ids, owners and their lanes, checked text, a write as a value (`Command`, `Entry`),
-//! what happened (`Event`), and why a write was refused for good (`Rejection`). No I/O, no clock, no randomness.
+//! what happened (`Event`), an inbox line (`InboxEntry`), and why a write was refused for good (`Rejection`). No I/O, no clock, no
+//! randomness.
 
 pub mod command;
+pub mod entry;
 pub mod event;
 pub mod ids;
 pub mod owner;
+pub mod progress;
 pub mod rejection;
 pub mod relation;
 pub mod text;

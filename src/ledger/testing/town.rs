@@ -18,6 +18,7 @@ use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
 use crate::ledger::{Ledger, Shard, recovery, settlement, write_worker};
+use crate::substrate::bus::LocalBus;
 use crate::substrate::journal::{Draft, Journal};
 use crate::substrate::store::{Backend, Store, StoreOptions};
 use crate::support::clock::{Clock, ManualClock};
@@ -103,6 +104,7 @@ impl Town {
             cards: Cards::new(1 << 16),
             blocks: Blocks::new(1 << 16),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            bus: Arc::new(LocalBus::default()),
             sessions_ended: OnceLock::new(),
         });
         let routes = (0..count as u16).map(|shard| Routes::new(ShardIndex(shard))).collect();
