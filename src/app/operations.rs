@@ -59,9 +59,9 @@ impl Operator {
         Err(OperationError::NotFound)
     }
 
-    async fn forget_letter(&self, shard: &Shard, write: WriteId) -> Result<(), OperationError> {
+    async fn forget_letter(&self, shard: &Shard, letter: &DeadLetterRow) -> Result<(), OperationError> {
         let mut transaction = shard.store.begin().await.map_err(unreadable)?;
-        transaction.dead_letter_delete(write).await.map_err(unreadable)?;
+        transaction.dead_letter_delete(letter.write, letter.position).await.map_err(unreadable)?;
         transaction.commit().await.map_err(unreadable)
     }
 }
@@ -198,7 +198,7 @@ impl Operations for Operator {
             let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
             // Appended first: a crash in between leaves the letter, and a second retry finds the object there.
             self.intake.append_again(entry).await.map_err(not_taken)?;
-            self.forget_letter(shard, write).await
+            self.forget_letter(shard, &row).await
         }
         .boxed_local()
     }
@@ -219,7 +219,7 @@ impl Operations for Operator {
             let mut transaction = authors.begin().await.map_err(unreadable)?;
             transaction.rows_save(&Rows { kept_writes: vec![(entry.author, kept)], ..Rows::default() }).await.map_err(unreadable)?;
             transaction.commit().await.map_err(unreadable)?;
-            self.forget_letter(shard, write).await
+            self.forget_letter(shard, &row).await
         }
         .boxed_local()
     }

@@ -2,10 +2,11 @@
 
 use super::submit::{internal, unavailable, with_progress};
 use super::{Intake, SubmitError, WriteState, WriteStatus};
+use crate::ledger::Shard;
 use crate::ledger::pending::read_again;
 use crate::ledger::writes::{Known, Settled, Waiting};
 use crate::substrate::journal::ReadError;
-use crate::vocabulary::command::{Entry, WriteKind};
+use crate::vocabulary::command::{Entry, Resource, WriteKind};
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{UserId, WriteId};
 use crate::vocabulary::owner::Owner;
@@ -24,11 +25,17 @@ impl Intake {
         }
         let shard = self.ledger.shard_of(&Owner::User(author));
         let mut snapshot = shard.snapshot().await.map_err(unavailable)?;
-        if let Some(kept) = snapshot.kept_write(author, write).await.map_err(|error| unavailable(shard.failed(&error)))? {
-            return Ok(Some(kept_away(&kept)));
-        }
+        let kept = snapshot.kept_write(author, write).await.map_err(|error| unavailable(shard.failed(&error)))?;
         drop(snapshot);
-        self.dead_letter_status(author, write).await
+        let Some(kept) = kept else { return self.dead_letter_status(author, write).await };
+        if kept.rejection.is_none() {
+            // Its key is remembered also while an operator has it as a dead letter, on the shard that was to decide it.
+            let home = self.ledger.shard_of(&home_of(author, &kept));
+            if let Some(status) = self.dead_letter_on(home, author, write).await? {
+                return Ok(Some(status));
+            }
+        }
+        Ok(Some(kept_away(&kept)))
     }
 
     /// The present state of a write that is remembered for its key.
@@ -51,12 +58,30 @@ impl Intake {
     /// A write that an operator has to look at stays accepted for its author.
     async fn dead_letter_status(&self, author: UserId, write: WriteId) -> Result<Option<WriteStatus>, SubmitError> {
         for shard in &self.ledger.shards {
-            let Ok(mut snapshot) = shard.snapshot().await else { continue };
-            let Some(letter) = snapshot.dead_letter(write).await.map_err(|error| unavailable(shard.failed(&error)))? else { continue };
-            let entry = Entry::decode(letter.position, &letter.entry).map_err(internal)?;
-            return Ok((entry.author == author).then(|| waiting_status(&entry)));
+            match self.dead_letter_on(shard, author, write).await {
+                // A shard that is down says nothing of writes on others.
+                Ok(None) | Err(SubmitError::Unavailable { .. }) => {}
+                found => return found,
+            }
         }
         Ok(None)
+    }
+
+    async fn dead_letter_on(&self, shard: &Shard, author: UserId, write: WriteId) -> Result<Option<WriteStatus>, SubmitError> {
+        let mut snapshot = shard.snapshot().await.map_err(unavailable)?;
+        let letter = snapshot.dead_letter(write).await.map_err(|error| unavailable(shard.failed(&error)))?;
+        let Some(letter) = letter else { return Ok(None) };
+        let entry = Entry::decode(letter.position, &letter.entry).map_err(internal)?;
+        Ok((entry.author == author).then(|| waiting_status(&entry)))
+    }
+}
+
+/// The owner whose lane was to decide a write that is remembered.
+fn home_of(author: UserId, kept: &KeptWrite) -> Owner {
+    match kept.resource {
+        Resource::Post(post) | Resource::Comment(post, _) => Owner::Post(post),
+        Resource::User(_) if matches!(kept.kind, WriteKind::MuteSet | WriteKind::MuteUnset) => Owner::User(author),
+        Resource::User(other) => Owner::User(author.min(other)),
     }
 }
 

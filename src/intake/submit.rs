@@ -151,9 +151,9 @@ impl Intake {
         }
     }
 
-    /// Appends an entry once more that could not be applied, with its ids: an operator has mended what was wrong.
+    /// Appends an entry once more that could not be applied, with its ids and its key: an operator has mended what was wrong.
     pub async fn append_again(&self, entry: Entry) -> Result<Position, SubmitError> {
-        self.append(Entry { position: PROVISIONAL, key: None, ..entry }, None).await
+        self.append(Entry { position: PROVISIONAL, ..entry }, None).await
     }
 
     /// Finds room for an entry and appends it; returns when it is durable.

@@ -2,20 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::sync::Cache;
 
+use super::tickets::{Ticket, Tickets};
 use crate::vocabulary::ids::UserId;
-use crate::vocabulary::owner::mix;
 
 /// The most blocks of one user that are cached; for a user with more, each pair is asked for.
 pub const BLOCKS_CACHED_MAX: usize = 1_000;
 /// About what a user without blocks takes, and what a block adds.
 const SET_BYTES: u32 = 120;
 const BLOCK_BYTES: u32 = 16;
-/// Change counters; users share them by hash, which costs a needless reload at worst.
-const CHANGES: usize = 1024;
 
 /// A user's blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +26,8 @@ pub enum BlockSet {
 #[derive(Debug)]
 pub struct Blocks {
     sets: Cache<UserId, Arc<BlockSet>>,
-    changes: Vec<AtomicU64>,
+    tickets: Tickets,
 }
-
-/// Taken before the rows are read; says later whether they are still good.
-#[derive(Debug, Clone, Copy)]
-pub struct Ticket(u64);
 
 impl Blocks {
     pub fn new(bytes: u64) -> Self {
@@ -43,7 +36,7 @@ impl Blocks {
             BlockSet::TooMany => SET_BYTES,
         };
         let sets = Cache::builder().max_capacity(bytes).weigher(weigh).build();
-        Self { sets, changes: (0..CHANGES).map(|_| AtomicU64::new(0)).collect() }
+        Self { sets, tickets: Tickets::default() }
     }
 
     pub fn get(&self, user: UserId) -> Option<Arc<BlockSet>> {
@@ -52,26 +45,21 @@ impl Blocks {
 
     /// Call it before the snapshot from which the set will come.
     pub fn ticket(&self, user: UserId) -> Ticket {
-        Ticket(self.change(user).load(Ordering::SeqCst))
+        self.tickets.take(user)
     }
 
     /// Keeps a loaded set, unless the user's blocks changed since the ticket.
     pub fn keep(&self, user: UserId, ticket: Ticket, set: Arc<BlockSet>) {
         self.sets.insert(user, set);
-        // Looked at after the insert: a change before it is seen here, a change after it removes the set itself.
-        if self.change(user).load(Ordering::SeqCst) != ticket.0 {
+        if !self.tickets.is_good(user, ticket) {
             self.sets.invalidate(&user);
         }
     }
 
     /// The user's blocks changed, and the change is committed.
     pub fn changed(&self, user: UserId) {
-        self.change(user).fetch_add(1, Ordering::SeqCst);
+        self.tickets.changed(user);
         self.sets.invalidate(&user);
-    }
-
-    fn change(&self, user: UserId) -> &AtomicU64 {
-        &self.changes[(mix(user.raw()) % CHANGES as u64) as usize]
     }
 }
 

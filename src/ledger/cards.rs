@@ -5,6 +5,7 @@ use std::sync::Arc;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
+use super::tickets::{Ticket, Tickets};
 use super::view::AuthorCard;
 use crate::substrate::store::rows::AccountRow;
 use crate::support::faults::planted;
@@ -14,28 +15,46 @@ use crate::vocabulary::ids::UserId;
 const CARD_BYTES: u64 = 400;
 
 /// Cards by user. A card is replaced only by one of a later revision, so that a slow reader never brings an old name back.
-#[derive(Debug, Clone)]
-pub struct Cards(Cache<UserId, Arc<AuthorCard>>);
+#[derive(Debug)]
+pub struct Cards {
+    cards: Cache<UserId, Arc<AuthorCard>>,
+    tickets: Tickets,
+}
 
 impl Cards {
     pub fn new(bytes: u64) -> Self {
-        Self(Cache::new((bytes / CARD_BYTES).max(16)))
+        Self { cards: Cache::new((bytes / CARD_BYTES).max(16)), tickets: Tickets::default() }
     }
 
     pub fn get(&self, user: UserId) -> Option<Arc<AuthorCard>> {
-        self.0.get(&user)
+        self.cards.get(&user)
     }
 
     /// The profile may have changed, and how is not known here.
     pub fn forget(&self, user: UserId) {
-        self.0.invalidate(&user);
+        self.tickets.changed(user);
+        self.cards.invalidate(&user);
     }
 
-    /// Takes a card if it is newer than the one that is there.
+    /// Call it before the snapshot from which the card will come.
+    pub fn ticket(&self, user: UserId) -> Ticket {
+        self.tickets.take(user)
+    }
+
+    /// Keeps a loaded card, unless the user was forgotten since the ticket.
+    pub fn keep(&self, ticket: Ticket, account: &AccountRow) -> Arc<AuthorCard> {
+        let card = self.offer(account);
+        if !self.tickets.is_good(account.user, ticket) {
+            self.cards.invalidate(&account.user);
+        }
+        card
+    }
+
+    /// Takes a committed card if it is newer than the one that is there.
     pub fn offer(&self, account: &AccountRow) -> Arc<AuthorCard> {
         let card = Arc::new(card_of(account));
         let fresh = Arc::clone(&card);
-        self.0.entry(account.user).and_compute_with(|known| match known {
+        self.cards.entry(account.user).and_compute_with(|known| match known {
             Some(known) if !planted("cards::plain_put") && known.value().revision >= fresh.revision => Op::Nop,
             _ => Op::Put(fresh),
         });
@@ -84,6 +103,21 @@ mod tests {
         cards.offer(&account("old", 8));
 
         assert_eq!(cards.get(UserId::from_raw(7)).expect("cached").display_name.as_str(), "new");
+    }
+
+    #[test]
+    fn a_card_that_was_read_before_it_was_forgotten_is_not_kept_after_it() {
+        let _no_faults = fail::FailScenario::setup();
+        let cards = Cards::new(1 << 20);
+        let user = UserId::from_raw(7);
+
+        let ticket = cards.ticket(user);
+        cards.forget(user);
+        cards.keep(ticket, &account("old", 8));
+
+        assert!(cards.get(user).is_none());
+        cards.keep(cards.ticket(user), &account("new", 9));
+        assert_eq!(cards.get(user).expect("cached").display_name.as_str(), "new");
     }
 
     /// The fault that the order of revisions is for.

@@ -23,6 +23,7 @@ pub mod shard_reader;
 pub mod shard_router;
 #[cfg(test)]
 mod testing;
+mod tickets;
 pub mod topology;
 pub mod view;
 pub mod write_supervisor;

@@ -126,11 +126,12 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
     if !planted("pending::skip_rebuild") {
         ledger.pending.add(&entry, LaneAddress { shard, lane }, record.locator);
     }
+    // Its state can be asked for at once; what it came to is known when its lane's events were read.
+    ledger.writes.accepted(entry.write, Waiting { position, locator: record.locator, shard });
     if position <= applied {
         beginnings[at].unsure.entry(lane).or_default().insert(position, without_text(&entry));
         return Ok(());
     }
-    ledger.writes.accepted(entry.write, Waiting { position, locator: record.locator, shard });
     if lane.is_urgent() {
         ledger.shard(shard).push_urgent(entry);
     } else if parked {

@@ -58,6 +58,8 @@ pub struct RelayCourier {
     /// Deliveries under way, and destinations whose cursors are being asked for.
     under_way: HashSet<(ShardIndex, bool)>,
     asking: HashSet<ShardIndex>,
+    /// Destinations that were told something else than thought: left alone for a while, then asked.
+    resting: HashSet<ShardIndex>,
 }
 
 impl RelayCourier {
@@ -91,6 +93,7 @@ impl RelayCourier {
             reading: false,
             under_way: HashSet::new(),
             asking: HashSet::new(),
+            resting: HashSet::new(),
         }
     }
 
@@ -101,6 +104,9 @@ impl RelayCourier {
         self.take_news();
         self.read_events(context);
         for (destination, urgent) in self.routes.waiting() {
+            if self.resting.contains(&destination) {
+                continue;
+            }
             if self.routes.knows_cursors(destination) {
                 self.deliver(destination, urgent, context);
             } else {
@@ -236,12 +242,23 @@ impl RelayCourier {
                     done.iter().for_each(|event| settlement::relayed(&courier.ledger, event));
                     courier.step(context);
                 }
-                Ok(Err(CursorsMoved)) => courier.ask_cursors(destination, context),
+                Ok(Err(CursorsMoved)) => courier.rest(destination, context),
                 Err(Refused::Busy) => courier.step(context),
                 // The destination is being drained: what is owed is delivered after the next start.
                 Err(Refused::Gone) => {}
             }
         }));
+    }
+
+    /// A destination that lost what it had been told would refuse each delivery: it is not asked without a pause.
+    fn rest(&mut self, destination: ShardIndex, context: &mut Context<Self>) {
+        tracing::warn!(shard = self.shard.0, destination = destination.0, "a destination was told something else than thought");
+        metrics::counter!("sosik_relay_cursors_moved_total").increment(1);
+        self.resting.insert(destination);
+        context.run_later(RETRY_AFTER, move |courier, context| {
+            courier.resting.remove(&destination);
+            courier.ask_cursors(destination, context);
+        });
     }
 
     /// Tells the own shard how far its lanes are relayed, so that their event rows go.

@@ -57,6 +57,10 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
 
 /// A decision stands: what its author and those who wait are told, and whether it is still laid over.
 fn decided(ledger: &Ledger, entry: &Entry, happened: &Happened, event: Option<&Event>, now: Millis) {
+    if *happened == Happened::SetAside {
+        set_aside(ledger, entry);
+        return;
+    }
     told_sessions(ledger, happened);
     let progress = match rejection_of(entry, happened) {
         Some(rejection) => Progress::Rejected { rejection, at: now },
@@ -143,7 +147,7 @@ pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Unsure) {
     ledger.backlog.release(events.iter().filter(|event| event.relays.is_empty()).map(|event| event.position));
 }
 
-/// These entries were applied, and there is no event of them: nothing happened, or an operator has them as dead letters.
+/// These entries were applied, and there is no event of them: nothing happened.
 pub fn found_idle(ledger: &Ledger, entries: Unsure) {
     let now = ledger.clock.now();
     for entry in entries.values() {
@@ -184,11 +188,23 @@ pub fn rows_committed(ledger: &Ledger, rows: &Rows) {
     }
 }
 
-/// An entry could not be applied and is a dead letter now: it stays accepted, and is no longer laid over.
-pub fn buried(ledger: &Ledger, entry: &Entry) {
+/// An entry could not be applied and is a dead letter now.
+pub fn buried(ledger: &Ledger, shard: ShardIndex, lane: Lane, entry: &Entry, event: Event) {
+    set_aside(ledger, entry);
+    let position = event.position;
+    let owed = if event.relays.is_empty() {
+        ledger.backlog.release([position]);
+        Vec::new()
+    } else {
+        vec![event]
+    };
+    ledger.shard(shard).tell_courier(News { lane, position, owed });
+}
+
+/// It stays accepted, as the dead letter says from now on, and is no longer laid over.
+fn set_aside(ledger: &Ledger, entry: &Entry) {
     ledger.pending.remove(entry);
-    ledger.writes.forget_waiters(entry.write);
-    ledger.backlog.release([entry.position]);
+    ledger.writes.set_aside(entry.write);
 }
 
 fn told_sessions(ledger: &Ledger, happened: &Happened) {

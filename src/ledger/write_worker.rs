@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::runtime::Handle;
 
-use super::apply::{Transition, needs_of, relay_needs_of};
+use super::apply::{Transition, needs_of, relay_needs_of, set_aside};
 use super::job::{Job, LaneRun, Parcel};
 use super::settlement::{self, LaneOutcome};
 use super::{Ledger, Shard};
@@ -233,10 +233,17 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
     let mut transaction = shard.store.begin().await?;
     transaction.lanes_advance(&[LaneMove { lane: run.lane, known: run.known, next: entry.position }]).await?;
     transaction.dead_letter_insert(&letter).await?;
+    // Tells a replay what became of it, and takes its key to the author: a retry of the request must find it also after a restart.
+    let mut event = set_aside(entry);
+    if planted("worker::bury_without_key") {
+        event.relays.clear();
+    }
+    let payload = encode_events(std::slice::from_ref(&event))?;
+    transaction.events_insert(&[EventsRow { lane: run.lane, position: entry.position, payload }]).await?;
     transaction.commit().await?;
 
     tracing::error!(shard = %shard.name, write.id = %entry.write, position = %entry.position, %error, "an entry could not be applied and is a dead letter");
-    settlement::buried(ledger, entry);
+    settlement::buried(ledger, shard.index, run.lane, entry, event);
     Ok(())
 }
 

@@ -94,9 +94,17 @@ impl Writes {
         word
     }
 
-    /// Nobody will settle this write: those who wait are let go.
+    /// Those who wait for this write are let go.
     pub fn forget_waiters(&self, write: WriteId) {
         lock(self.stripe(write)).waiters.remove(&write);
+    }
+
+    /// A dead letter holds this write: it is asked for there, and nobody here will settle it.
+    pub fn set_aside(&self, write: WriteId) {
+        let mut stripe = lock(self.stripe(write));
+        stripe.waiters.remove(&write);
+        stripe.waiting.remove(&write);
+        give_back(&mut stripe.waiting);
     }
 
     /// The decision stands; rows that it owes to other owners may be outstanding. Answers the write as it can be asked for now.

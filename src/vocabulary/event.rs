@@ -117,6 +117,8 @@ pub enum Happened {
         followee: UserId,
         notify: FollowNotify,
     },
+    /// It could not be applied and is a dead letter: it changed nothing, and stays accepted until an operator decides.
+    SetAside,
 }
 
 /// A row that another owner's lane is owed.

@@ -11,6 +11,7 @@ mod support;
 mod accounts;
 mod contract;
 mod counters;
+mod dead_letters;
 mod durability;
 mod exactly_once;
 mod http_edges;

@@ -275,3 +275,22 @@ async fn a_slow_load_never_brings_back_what_changed_meanwhile() {
 async fn control_a_cache_that_goes_back_is_caught() {
     assert!(race_the_loader(true).await > 0, "the fault had no effect");
 }
+
+#[tokio::test]
+async fn a_write_that_is_committed_and_not_everywhere_can_be_asked_for_right_after_a_restart() {
+    let stalled = Settings::default().fault((faults::RELAY_STALLED, "return"));
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    server.terminate().await;
+    server.restart_with(stalled).await;
+    let write = ann.write_post(&nonce()).send().await.expect(202).write_id();
+    within(Duration::from_secs(20), "the commit", async || (ann.write_state(&write).await == "committed").then_some(())).await;
+
+    server.kill();
+    server.restart().await;
+
+    assert!(["accepted", "committed"].contains(&ann.write_state(&write).await.as_str()));
+    server.kill();
+    server.restart_with(Settings::default()).await;
+    assert_eq!(ann.write_settled(&write).await, "visible");
+}

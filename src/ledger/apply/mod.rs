@@ -65,14 +65,7 @@ impl Transition {
         };
         relays.extend(kept_write(entry, &happened));
         if happened != Happened::Nothing || !relays.is_empty() {
-            self.events.push(Event {
-                position: entry.position,
-                write: entry.write,
-                author: entry.author,
-                accepted_at: entry.accepted_at,
-                happened: happened.clone(),
-                relays,
-            });
+            self.events.push(event_of(entry, happened.clone(), relays));
         }
         happened
     }
@@ -178,6 +171,18 @@ fn counters_add(counters: &mut Counters, steps: Counters) {
         sum.followers += step.followers;
         sum.following += step.following;
     }
+}
+
+/// What is told of an entry that could not be applied: nothing happened, and its key is remembered.
+pub fn set_aside(entry: &Entry) -> Event {
+    let happened = Happened::SetAside;
+    let relays = kept_write(entry, &happened).into_iter().collect();
+    event_of(entry, happened, relays)
+}
+
+fn event_of(entry: &Entry, happened: Happened, relays: Vec<Relay>) -> Event {
+    let Entry { position, write, author, accepted_at, .. } = *entry;
+    Event { position, write, author, accepted_at, happened, relays }
 }
 
 /// A write with a key, and a rejected one, is remembered with its author. Sign-in never is: nobody asks for those writes.

@@ -99,3 +99,34 @@ fn news_that_do_not_fit_are_read_from_the_database() {
         }
     });
 }
+
+/// The destination forgot what it was told: it refuses each delivery, and is asked a few times a second and not all the time.
+#[cfg(feature = "faults")]
+#[test]
+fn a_destination_that_forgot_what_it_was_told_is_left_alone_for_a_while() {
+    let _faults = FailScenario::setup();
+    System::new().block_on(async {
+        let mut town = Town::with_users(1).await;
+        let (lane, entries) = two_posts(&mut town);
+        let ledger = Arc::clone(&town.ledger);
+        let _courier = start(&town, lane.shard);
+        fail::cfg("relay::skip_cursor", "return").expect("a fault");
+        let told = town.apply_untold(lane, 1).await;
+        told.into_iter().for_each(|news| ledger.shard(lane.shard).tell_courier(news));
+        until_visible(&ledger, entries[0].write).await;
+        fail::remove("relay::skip_cursor");
+        let tries = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = Arc::clone(&tries);
+        let count = move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        };
+        fail::cfg_callback("relay::before_delivery", count).expect("a fault");
+
+        let told = town.apply_untold(lane, 1).await;
+        told.into_iter().for_each(|news| ledger.shard(lane.shard).tell_courier(news));
+        tokio::time::sleep(RETRY_AFTER * 5).await;
+
+        let tries = tries.load(std::sync::atomic::Ordering::SeqCst);
+        assert!((2..=6).contains(&tries), "{tries} deliveries");
+    });
+}

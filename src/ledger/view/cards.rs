@@ -41,11 +41,12 @@ impl View {
             }
         }
         for (shard, needs) in missing {
-            let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs.clone(), false).await?;
+            let tickets: Vec<_> = needs.accounts.iter().map(|user| (*user, self.ledger.cards.ticket(*user))).collect();
+            let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs, false).await?;
             fail::fail_point!("cards::between_load_and_insert");
-            for user in needs.accounts {
+            for (user, ticket) in tickets {
                 if let Some(account) = loaded.rows.accounts.get(&user) {
-                    cards.insert(user, self.ledger.cards.offer(account));
+                    cards.insert(user, self.ledger.cards.keep(ticket, account));
                 }
             }
         }

@@ -100,10 +100,6 @@ impl WriteSupervisor {
             self.lanes.put_back(run, false);
             let Some(row) = rows.iter().find(|row| row.lane == run.lane) else { continue };
             let applied = self.lanes.catch_up(run.lane, row.applied);
-            if matches!(job, Job::Bury { .. }) {
-                applied.iter().for_each(|entry| settlement::buried(&self.ledger, entry));
-                continue;
-            }
             settlement::found_applied(&self.ledger, self.shard, run.lane, row.applied, &applied);
         }
     }

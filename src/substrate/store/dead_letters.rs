@@ -5,7 +5,7 @@ use sea_orm::{DbErr, Order, QueryResult, Value};
 use sosik_entities::dead_letters;
 
 use crate::vocabulary::command::Entry;
-use crate::vocabulary::ids::{UserId, WriteId};
+use crate::vocabulary::ids::{Position, UserId, WriteId};
 
 use super::bulk::{Key, Link, Table};
 use super::error::StoreError;
@@ -62,9 +62,13 @@ pub(super) async fn insert(link: &Link, row: &DeadLetterRow) -> Result<(), Store
     link.save::<DeadLetters>(vec![(&row.write, row)]).await
 }
 
-pub(super) async fn delete(link: &Link, write: WriteId) -> Result<(), StoreError> {
-    let delete =
-        Query::delete().from_table(dead_letters::Entity).and_where(Expr::col(dead_letters::Column::Write).eq(number(write.raw()))).take();
+/// Only the letter of this position: a retry may have died in the meantime, and is a letter of its own.
+pub(super) async fn delete(link: &Link, write: WriteId, position: Position) -> Result<(), StoreError> {
+    let delete = Query::delete()
+        .from_table(dead_letters::Entity)
+        .and_where(Expr::col(dead_letters::Column::Write).eq(number(write.raw())))
+        .and_where(Expr::col(dead_letters::Column::Position).eq(number(position.0)))
+        .take();
     link.execute(&delete).await.map(|_| ())
 }
 

@@ -75,8 +75,9 @@ impl WriteTx {
         dead_letters::insert(&self.link, row).await
     }
 
-    pub async fn dead_letter_delete(&mut self, write: WriteId) -> Result<(), StoreError> {
-        dead_letters::delete(&self.link, write).await
+    /// Takes away the letter of a write that died at this position, and no later one.
+    pub async fn dead_letter_delete(&mut self, write: WriteId, position: Position) -> Result<(), StoreError> {
+        dead_letters::delete(&self.link, write, position).await
     }
 
     /// After `Ok` it is durable. After an error it may be or not: the lanes say.

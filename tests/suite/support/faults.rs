@@ -23,6 +23,10 @@ pub(crate) const DISK_FULL: &str = "journal::full";
 pub(crate) const FORGET_KEYS: &str = "intake::forget_keys";
 /// intake: with `return`, keys are not read back at the start. Breaks G2 over a restart.
 pub(crate) const FORGET_KEYS_AT_START: &str = "intake::forget_keys_at_start";
+/// ledger worker: with `return`, a dead letter takes no key to its author. Breaks G2 over a restart.
+pub(crate) const BURY_WITHOUT_KEY: &str = "worker::bury_without_key";
+/// ledger worker: with `return(WORD)`, an entry whose body holds the word panics each time.
+pub(crate) const POISON: &str = "apply::poison";
 /// intake: between the claim of a key and the append. A place to wait (`sleep(ms)`) so that copies are in flight.
 pub(crate) const BEFORE_APPEND: &str = "intake::before_append";
 /// intake: with `return`, admission lets everything in. Breaks G9.

@@ -152,7 +152,8 @@ async fn dead_letters_are_kept_whole_and_found_by_their_author(shard: TestShard)
     drop(snapshot);
 
     let mut tx = shard.store.begin().await.expect("begins");
-    tx.dead_letter_delete(readable.write).await.expect("deletes");
+    tx.dead_letter_delete(garbage.write, readable.position).await.expect("finds none of that position");
+    tx.dead_letter_delete(readable.write, readable.position).await.expect("deletes");
     tx.commit().await.expect("commits");
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.dead_letter(readable.write).await.expect("asks"), None);

@@ -1,0 +1,138 @@
+//! A write that cannot be applied stays accepted for its author, with its key, until an operator retries or discards it.
+//!
+//! Control: a dead letter that takes no key to its author must be caught.
+
+use std::time::Duration;
+
+use reqwest::Method;
+
+use crate::support::client::{Answer, PASSWORD, Person, nonce, within};
+use crate::support::faults;
+use crate::support::server::{Server, Settings};
+
+/// The word that no worker can stand.
+const POISON: &str = "arsenic";
+
+fn poisoned() -> Settings {
+    Settings::default().fault((faults::POISON, "return(arsenic)")).panics_expected()
+}
+
+/// A keyed post that became a dead letter.
+struct Buried {
+    server: Server,
+    ann: Person,
+    operator: Person,
+    body: String,
+    key: String,
+    first: Answer,
+}
+
+impl Buried {
+    async fn under(settings: Settings) -> Self {
+        let mut server = Server::start().await;
+        let ann = Person::join(&server, "ann").await;
+        let operator = Person::join(&server, "operator").await;
+        server.terminate().await;
+        let (made, output) = server.run(&["user", "admin", &operator.name]);
+        assert!(made, "{output}");
+        server.restart_with(settings).await;
+        let operator = operator.signed_in(&operator.signed_out().login(&operator.name, PASSWORD).await.expect(200), &operator.name);
+        let (body, key) = (format!("{POISON} {}", nonce()), nonce());
+        let first = ann.write_post(&body).key(&key).send().await.expect(202);
+        let buried = Self { server, ann, operator, body, key, first };
+        within(Duration::from_secs(30), "the dead letter", async || buried.letters().await.contains(&buried.write()).then_some(())).await;
+        buried
+    }
+
+    fn write(&self) -> String {
+        self.first.write_id()
+    }
+
+    fn post(&self) -> String {
+        self.first.text_at("/post/id")
+    }
+
+    async fn letters(&self) -> Vec<String> {
+        self.operator.admin_call(Method::GET, "/admin/dead-letters").send().await.expect(200).item_ids()
+    }
+
+    async fn operate(&self, what: &str) -> Answer {
+        self.operator.admin_call(Method::POST, &format!("/admin/dead-letters/{}/{what}", self.write())).send().await
+    }
+
+    async fn again(&self) -> Answer {
+        self.ann.write_post(&self.body).key(&self.key).send().await
+    }
+
+    /// The same request is answered with the same write, which is accepted.
+    async fn is_remembered(&self) -> bool {
+        let again = self.again().await.expect(202);
+        again.write_id() == self.write() && again.header("idempotency-replayed") == "true" && again.text_at("/write/state") == "accepted"
+    }
+
+    async fn assert_accepted(&self) {
+        assert_eq!(self.ann.write_state(&self.write()).await, "accepted");
+        assert!(self.is_remembered().await);
+        self.ann.read_post(&self.post()).await.expect_problem(404, "not-found");
+    }
+
+    /// Starts it once more, when the journal has nothing of the write any more.
+    async fn restart_with(&mut self, settings: Settings) {
+        self.server.terminate().await;
+        self.server.restart_with(settings).await;
+        // The second start begins behind what the first one found settled.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        self.server.terminate().await;
+        self.server.restart().await;
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_stays_accepted_with_its_key_over_restarts_until_it_is_retried() {
+    let mut buried = Buried::under(poisoned()).await;
+    buried.assert_accepted().await;
+    let other = buried.ann.write_post("Another body").key(&buried.key).send().await;
+    other.expect_problem(422, "idempotency-key-reused");
+
+    buried.restart_with(poisoned()).await;
+    buried.assert_accepted().await;
+    assert_eq!(buried.letters().await, [buried.write()]);
+
+    buried.operate("retry").await.expect(202);
+    within(Duration::from_secs(30), "the retry to die as well", async || (buried.letters().await == [buried.write()]).then_some(())).await;
+    buried.server.kill();
+    buried.server.restart_with(Settings::default().panics_expected()).await;
+    buried.operate("retry").await.expect(202);
+
+    assert_eq!(buried.ann.write_settled(&buried.write()).await, "visible");
+    assert_eq!(buried.letters().await, [""; 0]);
+    assert_eq!(buried.ann.read_post(&buried.post()).await.expect(200).text_at("/body"), buried.body);
+    let again = buried.again().await.expect(202);
+    assert_eq!((again.write_id(), again.text_at("/write/state")), (buried.write(), "visible".to_owned()));
+    buried.operate("retry").await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_discarded_dead_letter_is_rejected_for_good() {
+    let mut buried = Buried::under(poisoned()).await;
+
+    buried.operate("discard").await.expect(204);
+
+    for _ in 0..2 {
+        assert_eq!(buried.ann.write_state(&buried.write()).await, "rejected");
+        let again = buried.again().await;
+        assert_eq!((again.write_id(), again.text_at("/write/state")), (buried.write(), "rejected".to_owned()));
+        buried.ann.read_post(&buried.post()).await.expect_problem(404, "not-found");
+        assert_eq!(buried.letters().await, [""; 0]);
+        buried.restart_with(Settings::default().panics_expected()).await;
+    }
+}
+
+#[tokio::test]
+async fn control_a_dead_letter_without_its_key_is_caught() {
+    let mut buried = Buried::under(poisoned().fault((faults::BURY_WITHOUT_KEY, "return"))).await;
+
+    buried.restart_with(Settings::default().panics_expected()).await;
+
+    assert!(!buried.is_remembered().await, "the fault had no effect");
+}
