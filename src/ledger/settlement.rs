@@ -233,7 +233,7 @@ impl PageNews {
         let (post, text, counted) = match happened {
             Happened::PostEdited { post, .. } => (*post, Some(PostNews::Edited), false),
             Happened::PostDeleted { post } => (*post, Some(PostNews::Deleted), false),
-            Happened::PostLiked { post } | Happened::PostUnliked { post } => (*post, None, true),
+            Happened::PostLiked { post } | Happened::PostLikedAgain { post } | Happened::PostUnliked { post } => (*post, None, true),
             Happened::CommentCreated { post, comment, .. } => (*post, Some(PostNews::CommentCreated(*comment)), true),
             Happened::CommentEdited { post, comment, .. } => (*post, Some(PostNews::CommentEdited(*comment)), false),
             Happened::CommentDeleted { post, comment } => (*post, Some(PostNews::CommentDeleted(*comment)), true),
