@@ -48,7 +48,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 
 use self::admin::Operations;
-use self::middleware::{Door, Layer};
+use self::middleware::{Connection, Door, Layer};
 use self::ports::{Reads, SignIn, Writes};
 use self::settings::Settings;
 use crate::support::auth::seal::Sealer;
@@ -96,6 +96,7 @@ fn server(services: Arc<Services>, listener: TcpListener, door: Door, workers: u
             .wrap(Layer::new(Arc::clone(&services), door))
             .configure(|config| routes::configure(config, door))
     })
+    .on_connect(Connection::begin)
     .workers(workers)
     .max_connections(connections_max)
     .keep_alive(KEEP_ALIVE)

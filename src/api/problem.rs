@@ -263,6 +263,11 @@ impl Problem {
         self
     }
 
+    /// Whether the connection ends with it.
+    pub(super) fn closes(&self) -> bool {
+        self.extras.closes
+    }
+
     #[cfg(test)]
     pub(super) fn name(&self) -> ProblemName {
         self.name

@@ -63,7 +63,7 @@ fn public(table: &mut Table<'_>) {
     table.at("/").get(documents::get_start);
     table.at("/start.css").get(documents::get_style);
     table.at("/openapi.json").get(documents::get_openapi);
-    table.at("/docs").get(documents::get_docs);
+    table.at_either("/docs", "/docs/").get(documents::get_docs);
     table.at("/docs/{file}").get(documents::get_docs_file);
     table.at("/problems/{name}").get(documents::get_problem);
 }
@@ -89,6 +89,11 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn at<'t>(&'t mut self, path: &'static str) -> Address<'t, 'a> {
         Address { table: self, path, resource: Some(web::resource(path)), methods: Vec::new() }
+    }
+
+    /// An address that people write in two ways; the first is the documented one.
+    fn at_either<'t>(&'t mut self, path: &'static str, other: &'static str) -> Address<'t, 'a> {
+        Address { table: self, path, resource: Some(web::resource(vec![path, other])), methods: Vec::new() }
     }
 }
 

@@ -39,8 +39,9 @@ pub struct Telemetry {
     started: Instant,
 }
 
-/// Libraries that tell at `info` what is no news to an operator. What the configuration says of them comes after and wins.
-const QUIET: &str = "sea_orm_migration=warn,actix_server=warn";
+/// Libraries that tell at `info` what is no news to an operator, and one that calls it an error when we end a connection. What the
+/// configuration says of them comes after and wins.
+const QUIET: &str = "sea_orm_migration=warn,actix_server=warn,actix_http::h1::dispatcher=off";
 
 /// Installs log, metrics and panic hook for the whole process; once. To be called before anything records: mailboxes and
 /// limiters keep the handles that they get.

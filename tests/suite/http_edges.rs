@@ -201,6 +201,40 @@ async fn many_requests_on_one_connection_are_answered_in_their_order() {
     assert_eq!(statuses(&answer), ["200", "404", "200", "200"]);
 }
 
+/// Sends a head, then a byte a second, until the server hangs up: what it said, and after how long.
+async fn trickle(server: &Server, head: &str) -> (String, Duration) {
+    let began = std::time::Instant::now();
+    let (mut reader, mut writer) = TcpStream::connect(server.address.authority()).await.expect("a connection").into_split();
+    writer.write_all(head.as_bytes()).await.expect("sent");
+    let sending = tokio::spawn(async move {
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(50), reader.read_to_end(&mut answer)).await;
+    sending.abort();
+    assert!(ended.is_ok(), "the connection stays open");
+    (String::from_utf8_lossy(&answer).into_owned(), began.elapsed())
+}
+
+#[tokio::test]
+async fn a_head_has_ten_seconds_and_a_body_thirty_however_the_bytes_trickle_in() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let token = ann.token.clone().expect("signed in");
+    let post = format!("POST /v1/posts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+
+    let (open_head, open_body) = (format!("{post}X-Slow: "), format!("{post}Content-Length: 1000\r\n\r\n"));
+    let ((head, head_took), (body, body_took)) = tokio::join!(trickle(&server, &open_head), trickle(&server, &open_body));
+
+    assert_eq!(statuses(&head), ["408"], "{head}");
+    assert!((9..14).contains(&head_took.as_secs()), "a head after {head_took:?}");
+    assert_eq!(statuses(&body), ["408"], "{body}");
+    assert!(body.contains("/problems/request-timeout") && body.contains("\"accepted\":false"), "{body}");
+    assert!((29..36).contains(&body_took.as_secs()), "a body after {body_took:?}");
+}
+
 #[tokio::test]
 async fn slow_requests_are_ended_and_do_not_hold_up_others() {
     let server = Server::start().await;
@@ -231,7 +265,7 @@ async fn the_documents_are_there_and_name_every_problem() {
 
     let document = stranger.get("/openapi.json").send().await.expect(200);
     assert!(document.text_at("/openapi").starts_with("3.1"));
-    for path in ["/docs", "/"] {
+    for path in ["/docs", "/docs/", "/"] {
         assert!(stranger.get(path).send().await.expect(200).header("content-type").starts_with("text/html"));
     }
     assert_eq!(stranger.get("/livez").send().await.expect(200).status, 200);

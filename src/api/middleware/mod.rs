@@ -6,6 +6,7 @@
 mod access_log;
 mod authentication;
 mod client_address;
+mod connection;
 mod cors;
 mod host_and_framing;
 mod request_id;
@@ -23,6 +24,7 @@ use actix_web::http::header;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 
+pub(super) use self::connection::Connection;
 use self::request_id::RequestId;
 use super::Services;
 use super::call::Caller;
@@ -83,6 +85,9 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (inner, services, door) = (Rc::clone(&self.inner), Arc::clone(&self.services), self.door);
         Box::pin(async move {
+            if Connection::is_ended(&request) {
+                return Ok(connection::hang_up(request).await);
+            }
             let id = RequestId::of(request.headers());
             let started = access_log::start();
             let mut response = match before(&services, door, &request).await {
@@ -122,7 +127,12 @@ fn render_problem(id: &RequestId, response: &mut ServiceResponse<BoxBody>) {
     let request = response.request();
     let write = !request.method().is_safe() && request.path().starts_with("/v1/");
     let rendered = match error.as_error::<Problem>() {
-        Some(problem) => problem.render(id.as_str(), write),
+        Some(problem) => {
+            if problem.closes() {
+                Connection::end(request);
+            }
+            problem.render(id.as_str(), write)
+        }
         None => nearest(response.status().as_u16()).render(id.as_str(), write),
     };
     *response.response_mut() = rendered;

@@ -86,8 +86,8 @@ async fn a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_after_it_
 
 #[actix_web::test]
 async fn a_request_without_a_clear_addressee_is_refused_and_the_connection_ends() {
-    // Where these end is clear, so what follows them is not somebody else's; the framework may still answer what came in one go.
     let server = run();
+    let like = "PUT /v1/posts/42/like HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\n\r\n";
     let vectors = [
         ("no host in HTTP/1.0", "GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
         ("an empty host", "GET /livez HTTP/1.1\r\nHost: \r\n\r\n"),
@@ -95,10 +95,17 @@ async fn a_request_without_a_clear_addressee_is_refused_and_the_connection_ends(
         ("a host with a user", "GET /livez HTTP/1.1\r\nHost: a@b\r\n\r\n"),
     ];
     for (name, bytes) in vectors {
-        let answer = server.exchange(bytes.as_bytes()).await.unwrap_or_else(|| panic!("{name}: the connection stays open"));
+        for behind in [String::new(), like.to_owned(), like.repeat(3), like.repeat(40), format!("{like}GET / HT")] {
+            let answer = server.exchange(format!("{bytes}{behind}").as_bytes()).await;
 
-        assert!(answer.contains(" 400 ") && answer.contains("/problems/malformed"), "{name}: {answer}");
+            let answer = answer.unwrap_or_else(|| panic!("{name}: the connection stays open"));
+            assert!(answer.contains(" 400 ") && answer.contains("/problems/malformed"), "{name}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.").count(), 1, "{name}: {answer}");
+        }
+        let before = server.exchange(format!("{like}{bytes}{like}").as_bytes()).await.expect("an end");
+        assert!(before.starts_with("HTTP/1.1 202") && before.matches("HTTP/1.").count() == 2, "{name}: {before}");
     }
+    assert_eq!(server.stage.doubles.count(), vectors.len());
     server.stop().await;
 }
 
@@ -114,6 +121,19 @@ async fn a_body_in_bad_chunks_is_refused_and_the_connection_ends() {
         let answer = answer.unwrap_or_else(|| panic!("{body:?}: the connection stays open"));
         assert!(answer.starts_with("HTTP/1.1 400"), "{body:?}: {answer}");
     }
+    assert_eq!(server.stage.doubles.count(), 0);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn what_follows_a_body_that_was_refused_unread_is_not_served() {
+    let server = run();
+    let post = "POST /v1/posts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}";
+    let like = "PUT /v1/posts/42/like HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\n\r\n";
+
+    let answer = server.exchange(format!("{post}{like}{like}").as_bytes()).await.expect("an end");
+
+    assert!(answer.starts_with("HTTP/1.1 415") && answer.matches("HTTP/1.").count() == 1, "{answer}");
     assert_eq!(server.stage.doubles.count(), 0);
     server.stop().await;
 }
