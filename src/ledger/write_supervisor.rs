@@ -112,6 +112,8 @@ struct InFlight {
     job: Arc<Job>,
     attempts: u32,
     began: Instant,
+    /// Jobs in flight when it was handed over, itself included.
+    crowd: u16,
     delivery: Option<Ticket<Result<(), CursorsMoved>>>,
 }
 
@@ -278,7 +280,8 @@ impl WriteSupervisor {
         self.next_job += 1;
         let worker = self.idle.pop().unwrap_or_else(|| self.hire());
         let reply = worker.try_ask(Execute(Arc::clone(&next.job)));
-        let flight = InFlight { job: next.job, attempts: next.attempts, began: Instant::now(), delivery: next.delivery };
+        let crowd = u16::try_from(self.in_flight.len() + 1).unwrap_or(u16::MAX);
+        let flight = InFlight { job: next.job, attempts: next.attempts, began: Instant::now(), crowd, delivery: next.delivery };
         self.in_flight.insert(id, flight);
         metrics::gauge!("sosik_batches_in_flight", "shard" => self.shard().name.to_string()).set(self.in_flight.len() as f64);
         let ended = async move {
@@ -323,7 +326,7 @@ impl WriteSupervisor {
         match flight.job.as_ref() {
             Job::Batch(runs) => {
                 self.last_batch = elapsed;
-                self.observe(runs, elapsed);
+                self.observe(runs, elapsed, flight.crowd);
                 runs.iter().for_each(|run| self.lanes.done(run));
             }
             Job::Bury { run, .. } => {
@@ -344,10 +347,9 @@ impl WriteSupervisor {
     }
 
     /// Lets the limit learn from a committed batch.
-    fn observe(&mut self, runs: &[LaneRun], latency: Duration) {
+    fn observe(&mut self, runs: &[LaneRun], latency: Duration, in_flight: u16) {
         let entries = runs.iter().flat_map(|run| &run.entries);
         let (rows, bytes) = entries.fold((0, 0), |(rows, bytes), entry| (rows + 1, bytes + entry_bytes(entry) as u64));
-        let in_flight = u16::try_from(self.in_flight.len() + 1).unwrap_or(u16::MAX);
         if let Some(decision) = self.limiter.observe(Sample { latency, rows, bytes, in_flight }) {
             let shard = self.shard().name.to_string();
             metrics::gauge!("sosik_workers_limit", "shard" => shard.clone()).set(f64::from(decision.limit));

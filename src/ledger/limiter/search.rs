@@ -113,6 +113,10 @@ impl Search {
             self.unsettled -= 1;
             return None;
         }
+        // Handed over under a wider limit: where batches run in step, such a one can end long after the change, and slows what it joins.
+        if sample.in_flight > self.limit {
+            return None;
+        }
         let window = self.window_batches();
         if sample.in_flight < self.limit {
             return self.note_unfilled(window);

@@ -1,5 +1,4 @@
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::simulation::{Batch, Database, LIKES, POSTS, Shard, best_fixed};
 use super::*;
@@ -9,6 +8,11 @@ const ANY_LANES: u16 = u16::MAX;
 /// Batches after which the search must have arrived.
 const WARM_UP: u32 = 8_000;
 const MEASURED: u32 = 10_000;
+
+/// What the environment asks for, or so many.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
 
 /// Rows a second that the adaptive limit writes once it has arrived.
 fn rate_found(database: Database, batch: Batch, seed: u64) -> f64 {
@@ -32,6 +36,8 @@ fn databases() -> Vec<(&'static str, Database)> {
         ("sharing its syncs", Database { parallel: 64.0, sharing: 0.2, ..fast }),
         ("quiet", Database { noise: 0.0, ..fast }),
         ("noisy", Database { noise: 0.8, ..fast }),
+        // Batches of two limits run in step beside each other, and a wide one ends long after the limit was lowered.
+        ("wide, quiet, hurt by a crowd", Database { parallel: 39.0, contention: 0.05, noise: 0.0, ..fast }),
     ]
 }
 
@@ -149,8 +155,8 @@ proptest! {
 }
 
 proptest! {
-    // The same databases each time: the search still settles too low on some wide ones (docs/KNOWN-LIMITS.md), which no run should hit by chance.
-    #![proptest_config(ProptestConfig { cases: 12, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+    // Few, since each is thousands of batches; PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { cases: cases(12), ..ProptestConfig::default() })]
 
     #[test]
     fn it_arrives_on_databases_of_any_width(parallel in 1..48_u32, contention in 0..6_u32, noise in 0..5_u32, seed in 1..u64::MAX) {
