@@ -4,12 +4,10 @@ use super::{CliError, say};
 use crate::app;
 use crate::ledger::fsck::{Finding, check};
 use crate::ledger::topology::Topology;
-use crate::substrate::journal::Journal as _;
-use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
+use crate::substrate::journal::look::JournalLook;
 use crate::substrate::store::{Backend, Store, StoreOptions};
 use crate::support::config::Config;
 use crate::support::data_folder::DataFolder;
-use crate::vocabulary::ids::Position;
 
 /// One line for each finding; an error if there was any. The folder is ours meanwhile: a server that runs is told of.
 pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
@@ -18,7 +16,6 @@ pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
     let folder = DataFolder::open(&config.data.dir).map_err(CliError::while_doing("take the data folder"))?;
     let topology = Topology::open(folder.path(), &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
     let mut stores: Vec<Store> = Vec::with_capacity(config.shards.members.len());
-    let mut highest = Position::START;
     for member in &config.shards.members {
         let Some(file) = member.sqlite_file(folder.path()).filter(|file| file.is_file()) else {
             return Err(CliError::Refused(format!("the shard {} has no database", member.name)));
@@ -31,29 +28,31 @@ pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
                 member.name
             )));
         }
-        let mut snapshot = store.snapshot().await.map_err(CliError::while_doing("read a shard"))?;
-        let lanes = snapshot.lanes().await.map_err(CliError::while_doing("read a shard"))?;
-        highest = lanes.iter().map(|row| row.applied).max().unwrap_or_default().max(highest);
-        drop(snapshot);
         stores.push(store);
     }
     let journal_folder = folder.file(app::JOURNAL_FOLDER);
-    if !journal_folder.is_dir() {
+    // It is looked at and not opened: that would cut a torn tail off.
+    let looked = JournalLook::at(&journal_folder).map_err(CliError::while_doing("read the journal"))?;
+    let Some(journal) = looked else {
         return Err(CliError::Refused(format!("there is no journal in {}", journal_folder.display())));
+    };
+    if let Some(torn) = &journal.torn {
+        let bytes = torn.bytes;
+        say(&format!(
+            "{}: {bytes} bytes at {} are torn; they were never acknowledged, and the next start cuts them off",
+            torn.file, torn.offset
+        ));
     }
-    let options = Options { at_least: highest, ..Options::default() };
-    let journal = EmbeddedJournal::open(&journal_folder, options).map_err(CliError::while_doing("open the journal"))?.journal;
     for (member, store) in config.shards.members.iter().zip(&stores) {
         let identity = store.identity().await.map_err(CliError::while_doing("read a shard"))?;
-        if let Some(joined) = identity.journal.filter(|joined| *joined != journal.id().0) {
-            let refused = format!("the shard {} belongs to the journal {joined}, and this one is {}", member.name, journal.id().0);
+        if let Some(joined) = identity.journal.filter(|joined| *joined != journal.id.0) {
+            let refused = format!("the shard {} belongs to the journal {joined}, and this one is {}", member.name, journal.id.0);
             return Err(CliError::Refused(refused));
         }
     }
 
     let mut tell = |finding: &Finding| say(&finding.to_string());
     let checked = check(&topology, &stores, &journal, &mut tell).await.map_err(CliError::while_doing("check the data"))?;
-    journal.close();
     for store in stores {
         store.close().await.map_err(CliError::while_doing("close the database"))?;
     }

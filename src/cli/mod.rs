@@ -3,6 +3,7 @@
 mod config;
 mod fsck;
 mod id;
+mod journal;
 mod keys;
 mod migrate;
 mod serve;
@@ -55,6 +56,11 @@ enum Command {
     Migrate,
     /// Check that counters, places and both sides of what stands twice agree; no server may run meanwhile.
     Fsck,
+    /// Look after the journal.
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
+    },
     /// Print the parts of an id.
     Id { id: String },
     /// Look after the keys that sign access tokens.
@@ -80,6 +86,12 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Give the shards a new, empty journal in place of one that is lost: what it held and was not applied yet is lost with it.
+    Attach,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +154,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         None | Some(Command::Serve) => serve::serve(config),
         Some(Command::Migrate) => block_on(migrate::migrate(&config)),
         Some(Command::Fsck) => block_on(fsck::fsck(&config)),
+        Some(Command::Journal { command: JournalCommand::Attach }) => block_on(journal::attach(&config)),
         Some(Command::Id { .. }) => Ok(()),
         Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
         Some(Command::Token { name, ttl }) => block_on(token::print(&config, &name, ttl)),

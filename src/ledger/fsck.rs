@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::topology::Topology;
-use crate::substrate::journal::{Journal, ReadError, Record};
+use crate::substrate::journal::look::{Held, JournalLook};
+use crate::substrate::journal::{ReadError, Record};
 use crate::substrate::store::rows::{LaneRow, Needs, RelationRow, Rows, SourceLane};
 use crate::substrate::store::{CounterTable, PLACED, Snapshot, Store, StoreError};
 use crate::vocabulary::command::{Command, Entry, EntryUnreadable};
@@ -84,7 +85,7 @@ struct Check<'run> {
 pub async fn check(
     topology: &Topology,
     stores: &[Store],
-    journal: &dyn Journal,
+    journal: &JournalLook,
     tell: &mut dyn FnMut(&Finding),
 ) -> Result<Checked, FsckError> {
     let mut snapshots = Vec::with_capacity(stores.len());
@@ -107,31 +108,33 @@ pub async fn check(
 }
 
 impl Waiting {
-    fn read(topology: &Topology, journal: &dyn Journal, marks: &[ShardMarks]) -> Result<Self, FsckError> {
+    fn read(topology: &Topology, journal: &JournalLook, marks: &[ShardMarks]) -> Result<Self, FsckError> {
         let mut waiting = Self::default();
-        let first = journal.first();
         for name in topology.members() {
-            let mut after = Position::START;
-            loop {
-                let records = journal.read_parked(name, after, READ_BYTES)?;
-                let Some(last) = records.last() else { break };
-                after = last.position;
-                // What is still in the main segments comes again below.
-                for record in records.iter().filter(|record| record.position < first) {
-                    waiting.take(topology, marks, record)?;
-                }
-            }
+            // What is still in the main segments comes again below.
+            waiting.take_all(topology, marks, &journal.parked(name)?, Position::START.next(), Some(journal.first))?;
         }
-        let mut from = first;
-        while from <= journal.durable() {
-            let records = journal.read(from, READ_BYTES)?;
-            let Some(last) = records.last() else { break };
-            from = last.position.next();
-            for record in &records {
-                waiting.take(topology, marks, record)?;
-            }
-        }
+        waiting.take_all(topology, marks, &journal.main, journal.first, None)?;
         Ok(waiting)
+    }
+
+    /// Takes all records from `from` on, and below `before`.
+    fn take_all(
+        &mut self,
+        topology: &Topology,
+        marks: &[ShardMarks],
+        held: &Held,
+        mut from: Position,
+        before: Option<Position>,
+    ) -> Result<(), FsckError> {
+        loop {
+            let records = held.read(from, READ_BYTES)?;
+            let Some(last) = records.last() else { return Ok(()) };
+            from = last.position.next();
+            for record in records.iter().filter(|record| before.is_none_or(|before| record.position < before)) {
+                self.take(topology, marks, record)?;
+            }
+        }
     }
 
     fn take(&mut self, topology: &Topology, marks: &[ShardMarks], record: &Record) -> Result<(), FsckError> {

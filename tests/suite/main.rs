@@ -9,6 +9,7 @@
 mod support;
 
 mod accounts;
+mod commands;
 mod contract;
 mod counters;
 mod dead_letters;

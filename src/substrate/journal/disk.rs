@@ -21,6 +21,10 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
+pub(super) fn open_file_to_read(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Makes a directory that only its owner may enter, with its parents.
 pub(super) fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)

@@ -34,8 +34,8 @@ use crate::vocabulary::ids::Position;
 
 const LOCK_NAME: &str = "lock";
 const ID_NAME: &str = "journal.id";
-const MARK_NAME: &str = "mark";
-const PARKED_NAME: &str = "parked";
+pub(super) const MARK_NAME: &str = "mark";
+pub(super) const PARKED_NAME: &str = "parked";
 
 /// Holds a page of records at least, so that a setting cannot stop the journal.
 const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
@@ -359,7 +359,7 @@ impl Locator {
     }
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = disk::shown(path);
     move |source| OpenError::Io { path, source }
 }
@@ -376,20 +376,27 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 
 /// Reads the journal's id, or makes one where there is no journal yet.
 fn identify(directory: &Path) -> Result<(JournalId, bool), OpenError> {
+    if let Some(id) = read_id(directory)? {
+        return Ok((id, false));
+    }
+    if !list_segments(directory).map_err(io_at(directory))?.is_empty() {
+        return Err(OpenError::IdMissing { directory: disk::shown(directory) });
+    }
+    let path = directory.join(ID_NAME);
+    let id = JournalId(uuid::Uuid::new_v4());
+    write_id(directory, &path, id).map_err(io_at(&path))?;
+    Ok((id, true))
+}
+
+/// `None` where there is no journal yet.
+pub(super) fn read_id(directory: &Path) -> Result<Option<JournalId>, OpenError> {
     let path = directory.join(ID_NAME);
     match std::fs::read(&path) {
         Ok(bytes) => match String::from_utf8_lossy(&bytes).trim().parse() {
-            Ok(id) => Ok((JournalId(id), false)),
+            Ok(id) => Ok(Some(JournalId(id))),
             Err(source) => Err(OpenError::Id { file: disk::shown(&path), source }),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if !list_segments(directory).map_err(io_at(directory))?.is_empty() {
-                return Err(OpenError::IdMissing { directory: disk::shown(directory) });
-            }
-            let id = JournalId(uuid::Uuid::new_v4());
-            write_id(directory, &path, id).map_err(io_at(&path))?;
-            Ok((id, true))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_at(&path)(error)),
     }
 }

@@ -50,12 +50,20 @@ impl Mark {
     /// Opens or makes the file. A slot that cannot be read counts as not written.
     pub(super) fn open(path: &Path, seed: Seed) -> io::Result<Self> {
         let file = disk::open_or_create_file(path)?;
-        let newest = [0, 1].into_iter().filter_map(|slot| read_slot(&file, slot, seed)).max_by_key(|(sequence, _)| *sequence);
-        let (sequence, value) = newest.unwrap_or_default();
+        let (sequence, value) = newest(&file, seed);
         if file.metadata()?.len() < 2 * SLOT_STRIDE {
             file.set_len(2 * SLOT_STRIDE)?;
         }
         Ok(Self { file, seed, state: Mutex::new(State { sequence, value, synced: true }) })
+    }
+
+    /// What the file says, without opening it for writing. Where there is none, nothing was written.
+    pub(super) fn look(path: &Path, seed: Seed) -> io::Result<MarkValue> {
+        match disk::open_file_to_read(path) {
+            Ok(file) => Ok(newest(&file, seed).1),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(MarkValue::default()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn value(&self) -> MarkValue {
@@ -88,6 +96,12 @@ impl Mark {
     pub(super) fn is_synced(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).synced
     }
+}
+
+/// The slot that was written last.
+fn newest(file: &File, seed: Seed) -> (u64, MarkValue) {
+    let slots = [0, 1].into_iter().filter_map(|slot| read_slot(file, slot, seed));
+    slots.max_by_key(|(sequence, _)| *sequence).unwrap_or_default()
 }
 
 fn encode_slot(seed: Seed, sequence: u64, value: MarkValue) -> [u8; SLOT_BYTES] {

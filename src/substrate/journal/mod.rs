@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod embedded;
+pub mod look;
 
 #[cfg(test)]
 pub(crate) mod contract;

@@ -22,7 +22,7 @@ use super::writer::begin_segment;
 use super::{JournalId, ReadError, Record};
 use crate::vocabulary::ids::Position;
 
-const MARK_NAME: &str = "mark";
+pub(super) const MARK_NAME: &str = "mark";
 const BLANK_NAME: &str = "next.prepared";
 /// What is encoded before it is written; a segment may be larger than it should by so much.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -236,13 +236,13 @@ impl Lot {
     }
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
     let file = disk::shown(path);
     move |source| ReadError::Io { file, offset: 0, source }
 }
 
 /// A name for the shard's directory: what is not a plain character is written as its code.
-fn directory_name(shard: &str) -> String {
+pub(super) fn directory_name(shard: &str) -> String {
     let mut name = String::from("shard-");
     for byte in shard.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {

@@ -126,6 +126,39 @@ impl Judged {
 
 /// Opens all segments of `directory`, and cuts what was torn.
 pub(super) fn recover(directory: &Path, expected: Expectation) -> Result<Recovered, Refusal> {
+    let Survey { mut recovered, tail, useless } = survey(directory, expected, disk::open_file)?;
+    for path in &useless {
+        disk::remove_file(path).map_err(Refusal::io(path))?;
+    }
+    if let Some(tail) = tail {
+        recovered.cut = settle(&tail, expected.mark.durable).map_err(Refusal::io(&tail.path))?;
+        recovered.take(tail, expected.seed);
+    }
+    disk::sync_directory(directory).map_err(Refusal::io(directory))?;
+    Ok(recovered)
+}
+
+/// As [`recover`], and leaves everything as it is: `cut` is what would be.
+pub(super) fn look(directory: &Path, expected: Expectation) -> Result<Recovered, Refusal> {
+    let Survey { mut recovered, tail, useless: _ } = survey(directory, expected, disk::open_file_to_read)?;
+    if let Some(tail) = tail {
+        recovered.cut = torn(&tail).map_err(Refusal::io(&tail.path))?;
+        recovered.take(tail, expected.seed);
+    }
+    Ok(recovered)
+}
+
+/// What was found before anything is changed.
+struct Survey {
+    /// Without the tail.
+    recovered: Recovered,
+    /// The last segment, which may be torn.
+    tail: Option<Judged>,
+    /// Files that an opening removes: trimmed ones, and one that was begun and never used.
+    useless: Vec<PathBuf>,
+}
+
+fn survey(directory: &Path, expected: Expectation, open: fn(&Path) -> io::Result<File>) -> Result<Survey, Refusal> {
     let mut listed = list_segments(directory).map_err(Refusal::io(directory))?;
     let trimmed = listed.windows(2).take_while(|pair| pair[1].0 <= expected.mark.trimmed.next()).count();
     let leftovers: Vec<_> = listed.drain(..trimmed).collect();
@@ -143,7 +176,7 @@ pub(super) fn recover(directory: &Path, expected: Expectation) -> Result<Recover
     let mut blank: Option<PathBuf> = None;
     let count = listed.len();
     for (at, (first, path)) in listed.into_iter().enumerate() {
-        let judged = match judge(&path, first, expected)? {
+        let judged = match judge(&path, first, expected, open)? {
             Some(judged) => judged,
             None if at + 1 == count => {
                 blank = Some(path);
@@ -176,15 +209,8 @@ pub(super) fn recover(directory: &Path, expected: Expectation) -> Result<Recover
         }
     }
 
-    for path in leftovers.iter().map(|(_, path)| path).chain(&blank) {
-        disk::remove_file(path).map_err(Refusal::io(path))?;
-    }
-    if let Some(tail) = tail {
-        recovered.cut = settle(&tail, expected.mark.durable).map_err(Refusal::io(&tail.path))?;
-        recovered.take(tail, expected.seed);
-    }
-    disk::sync_directory(directory).map_err(Refusal::io(directory))?;
-    Ok(recovered)
+    let useless = leftovers.into_iter().map(|(_, path)| path).chain(blank).collect();
+    Ok(Survey { recovered, tail, useless })
 }
 
 impl Recovered {
@@ -204,8 +230,8 @@ impl Recovered {
 }
 
 /// Reads one file up to the first bytes that do not follow. `None`: it has no header, and nothing in it was durable.
-fn judge(path: &Path, first: Position, expected: Expectation) -> Result<Option<Judged>, Refusal> {
-    let file = disk::open_file(path).map_err(Refusal::io(path))?;
+fn judge(path: &Path, first: Position, expected: Expectation, open: fn(&Path) -> io::Result<File>) -> Result<Option<Judged>, Refusal> {
+    let file = open(path).map_err(Refusal::io(path))?;
     let mut bytes = Vec::new();
     (&file).take(SEGMENT_BYTES_MAX).read_to_end(&mut bytes).map_err(Refusal::io(path))?;
     let header = match SegmentHeader::decode(&bytes) {
@@ -276,11 +302,17 @@ fn check_follows(previous: &Judged, next: &Judged) -> Result<(), Refusal> {
 fn settle(tail: &Judged, marked: Position) -> io::Result<Option<Cut>> {
     let end = tail.end() as usize;
     let sure = tail.frames.iter().take_while(|(position, _)| *position <= marked).last().map_or(0, |(_, end)| *end as usize);
+    let cut = torn(tail)?;
     tail.file.write_all_at(&tail.bytes[sure..end], sure as u64)?;
-    let length = tail.file.metadata()?.len();
     tail.file.set_len(end as u64)?;
     tail.file.sync_all()?;
+    Ok(cut)
+}
 
+/// What is torn of the tail, if anything is.
+fn torn(tail: &Judged) -> io::Result<Option<Cut>> {
+    let end = tail.end() as usize;
+    let length = tail.file.metadata()?.len();
     let beyond_read = length - tail.bytes.len() as u64;
     let torn = match tail.bytes[end..].iter().rposition(|byte| *byte != 0) {
         _ if beyond_read > 0 => length - end as u64,

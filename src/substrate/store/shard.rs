@@ -137,6 +137,19 @@ impl Store {
         })
     }
 
+    /// Writes another journal into the shard. What the one before still held of this shard is lost: only on an operator's word.
+    pub async fn join_another(&self, journal: Uuid, shard_name: &str) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let update = Query::update()
+            .table(shard::Entity)
+            .value(shard::Column::Journal, journal.to_string())
+            .value(shard::Column::ShardName, shard_name)
+            .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
+            .take();
+        tx.link.execute(&update).await?;
+        tx.commit().await
+    }
+
     /// A transaction that writes. On SQLite there is one at a time, and this waits in line for it.
     pub async fn begin(&self) -> Result<WriteTx, StoreError> {
         fail::fail_point!("store::begin", |_| Err(StoreError::Database(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))));
