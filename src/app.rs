@@ -142,6 +142,7 @@ impl App {
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime);
 
         let draining = Arc::new(AtomicBool::new(false));
+        runtime.spawn(actors::watch(actors.clone(), Arc::clone(&draining)));
         let operator = Operator {
             ledger: Arc::clone(&ledger),
             intake: intake.clone(),

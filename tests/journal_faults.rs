@@ -403,3 +403,41 @@ fn a_failed_sync_of_parked_records_ends_the_process() {
     assert!(parked.is_err());
     assert!(rig.stops.load(Ordering::SeqCst) >= 1);
 }
+
+/// What an opening makes of a journal whose last record has one flipped bit: the altered record, if it is served.
+fn altered_record_is_served() -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = Rig::open(folder.path());
+    rig.append(b"first");
+    rig.append(b"second");
+    rig.fates.wait_for(1);
+    rig.journal().close();
+    drop(rig);
+    let newest = std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|entry| entry.path());
+    let segment = newest.filter(|path| path.extension().is_some_and(|kind| kind == "segment")).max().expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("reads");
+    let at = bytes.windows(6).position(|window| window == b"second").expect("the record");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).expect("writes");
+
+    match EmbeddedJournal::open(folder.path(), Options::default()) {
+        Ok(opened) => opened.journal.read(Position(1), 1 << 20).expect("reads").iter().any(|record| record.bytes == b"recond"),
+        Err(refused) => {
+            assert!(refused.to_string().contains("is damaged at byte"), "{refused}");
+            false
+        }
+    }
+}
+
+#[test]
+fn an_altered_record_is_never_served() {
+    let _scenario = fail::FailScenario::setup();
+    assert!(!altered_record_is_served());
+}
+
+#[test]
+fn an_altered_record_control_a_skipped_checksum_is_caught() {
+    let _scenario = fail::FailScenario::setup();
+    fail::cfg("journal::skip_checksum", "return").expect("a fault");
+    assert!(altered_record_is_served(), "the fault had no effect");
+}

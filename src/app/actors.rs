@@ -1,6 +1,7 @@
 //! The ledger's actors: started bottom-up, wired by bells, drained in the order of a write's way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -15,6 +16,7 @@ use crate::ledger::topology::Topology;
 use crate::ledger::write_supervisor::{self, BatchBounds, Drain, WriteSupervisor};
 use crate::substrate::store::rows::LaneRow;
 use crate::support::config::{Config, Workers};
+use crate::support::faults::planted;
 use crate::support::mailbox::Mailbox;
 use crate::vocabulary::owner::ShardIndex;
 
@@ -22,6 +24,8 @@ use crate::vocabulary::owner::ShardIndex;
 const SUPERVISOR_ORDERS_MAX: usize = 64;
 /// Orders to the router: only operators ask it.
 const ROUTER_ORDERS_MAX: usize = 8;
+/// How soon it is noticed that an actor has stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Clone)]
 pub(super) struct Actors {
@@ -106,6 +110,20 @@ impl Actors {
     /// Whether all actors run.
     pub(super) fn are_alive(&self) -> bool {
         self.router.is_alive() && self.supervisors.iter().all(Mailbox::is_alive) && self.couriers.iter().all(Mailbox::is_alive)
+    }
+}
+
+/// Ends the process when an actor has stopped unasked: it would go on accepting what nobody applies. The next start replays it.
+pub(super) async fn watch(actors: Actors, draining: Arc<AtomicBool>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if draining.load(Ordering::SeqCst) {
+            return;
+        }
+        if !actors.are_alive() && !planted("app::skip_watch") {
+            tracing::error!("a part of the server has stopped unasked: the process ends");
+            std::process::abort();
+        }
     }
 }
 

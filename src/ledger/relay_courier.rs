@@ -98,6 +98,7 @@ impl RelayCourier {
     }
 
     fn step(&mut self, context: &mut Context<Self>) {
+        fail::fail_point!("courier::panic");
         if planted("relay::stalled") {
             return;
         }

@@ -207,6 +207,7 @@ impl WriteSupervisor {
 
     /// Does all that can be done now.
     fn step(&mut self, context: &mut Context<Self>) {
+        fail::fail_point!("supervisor::panic");
         if self.draining.is_some() {
             self.finish_draining(context);
             return;

@@ -106,6 +106,42 @@ async fn a_kill_between_rows_counters_and_events_leaves_all_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_that_is_deleted_while_many_comment_leaves_counters_that_are_their_rows() {
+    let server = Server::start().await;
+    let people = Person::join_many(&server, "crowd", 6).await;
+    let post = people[0].publish("Soon gone").await;
+    let shards = shards::open_all(&server.data()).await;
+
+    let comment = people.iter().map(|person| async {
+        let mut statuses = std::collections::BTreeSet::new();
+        for number in 0..60 {
+            statuses.insert(person.write_comment(&post, &format!("comment {number}")).send().await.status);
+        }
+        statuses
+    });
+    let delete = async {
+        within(Duration::from_secs(20), "some comments", async || {
+            (people[0].read_post(&post).await.number_at("/comments") > 40).then_some(())
+        })
+        .await;
+        people[0].delete(&format!("/v1/posts/{post}")).wait(20).send().await.expect(200);
+    };
+    let compare = compare_for(&shards, Duration::from_secs(2));
+    let (statuses, (), (comparisons, found)) = tokio::join!(futures_util::future::join_all(comment), delete, compare);
+
+    assert_eq!(found, [], "of {comparisons} comparisons");
+    let statuses: Vec<u16> = statuses.into_iter().flatten().collect();
+    assert!(
+        statuses.contains(&202) && statuses.contains(&410) && statuses.iter().all(|status| [202, 410].contains(status)),
+        "{statuses:?}"
+    );
+    people[1].write_comment(&post, "Too late").send().await.expect_problem(410, "gone");
+    for shard in &shards {
+        assert_eq!(shard.counters_now().await, []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fsck_finds_nothing_after_a_run_and_a_counter_that_was_changed_by_hand() {
     let mut server = Server::start().await;
     let people = Person::join_many(&server, "fsck", 4).await;

@@ -51,6 +51,62 @@ async fn a_broken_invariant_stops_its_shard_and_never_answers_a_lie() {
     }
 }
 
+/// Whether a process whose actor was taken down is no zombie: it ends by itself and says so by its status, or all goes on.
+async fn is_no_zombie(place: &str, watched: bool) -> bool {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    server.kill();
+    let mut settings = Settings::default().fault((place, "60*off->1*panic(planted)->off")).panics_expected();
+    if !watched {
+        settings = settings.fault((faults::SKIP_WATCH, "return"));
+    }
+    server.restart_with(settings).await;
+    let mut accepted = Vec::new();
+    let mut ended = None;
+    let until = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < until && ended.is_none() {
+        if let Ok(answer) = ann.write_post(&nonce()).attempt().await
+            && answer.status == 202
+        {
+            accepted.push((answer.text_at("/post/id"), answer.write_id()));
+        }
+        ended = server.ended_within(Duration::from_millis(20)).await;
+    }
+    let goes_on = match ended {
+        Some(status) => !status.success(),
+        None => {
+            let settled = async {
+                for (_, write) in &accepted {
+                    while ["accepted", "committed"].contains(&ann.write_state(write).await.as_str()) {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), settled).await.is_ok()
+        }
+    };
+    assert!(server.log().contains("planted"), "the fault at {place} had no effect");
+    server.kill();
+    server.restart_with(Settings::default().panics_expected()).await;
+    let stranger = Person::stranger(&server);
+    for (post, _) in accepted {
+        within(Duration::from_secs(30), "an accepted post", async || (stranger.read_post(&post).await.status == 200).then_some(())).await;
+    }
+    goes_on
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_panics_never_leaves_a_server_that_accepts_and_does_nothing() {
+    for place in [faults::SUPERVISOR_PANICS, faults::COURIER_PANICS, faults::WORKER_ACTOR_PANICS] {
+        assert!(is_no_zombie(place, true).await, "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_server_that_goes_on_without_its_supervisor_is_caught() {
+    assert!(!is_no_zombie(faults::SUPERVISOR_PANICS, false).await, "the fault had no effect");
+}
+
 /// Posts of one author, by the shard that they live on.
 async fn posts_by_shard(ann: &Person) -> HashMap<String, Vec<String>> {
     let mut shards: HashMap<String, Vec<String>> = HashMap::new();
@@ -102,6 +158,58 @@ async fn a_shard_that_is_gone_delays_only_what_lives_on_it() {
         let stranger = Person::stranger(&server);
         within(Duration::from_secs(20), "the like", async || (stranger.read_post(post).await.number_at("/likes") == 1).then_some(())).await;
     }
+}
+
+/// The slowest but one of a hundred likes that are waited for, one after the other, of these posts.
+async fn likes_take(ann: &Person, posts: &[&String]) -> Duration {
+    let mut times = Vec::new();
+    for number in 0..100 {
+        let post = posts[number % posts.len()];
+        let began = Instant::now();
+        let call = if number / posts.len() % 2 == 0 { ann.like(post) } else { ann.unlike(post) };
+        call.wait(20).send().await.expect(200);
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    times[98]
+}
+
+/// Whether likes on the other shards take no more than twice as long beside a shard that hangs with a backlog.
+async fn others_do_not_notice(settings: impl FnOnce(&str) -> Settings) -> bool {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let shards = posts_by_shard(&ann).await;
+    let home = home_of(&ann).await;
+    let hanging = shards.keys().find(|shard| **shard != home).expect("four shards").clone();
+    let others: Vec<&String> = shards.iter().filter(|(shard, _)| **shard != hanging).flat_map(|(_, posts)| posts).collect();
+    let before = likes_take(&ann, &others).await;
+    server.kill();
+    server.restart_with(settings(&hanging)).await;
+    let waiting = &shards[&hanging][0];
+    for _ in 0..100 {
+        ann.write_comment(waiting, &nonce()).send().await.expect(202);
+    }
+
+    let beside = likes_take(&ann, &others).await;
+
+    println!("{before:?} before, {beside:?} beside a shard that hangs");
+    server.kill();
+    server.restart_with(Settings::default()).await;
+    let stranger = Person::stranger(&server);
+    let drained = async || (stranger.read_post(waiting).await.number_at("/comments") == 100).then_some(());
+    within(Duration::from_secs(30), "the backlog of the shard that hung", drained).await;
+    // Other tests run beside this one: a little is allowed for them.
+    beside < before * 2 + Duration::from_millis(100)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_hangs_does_not_slow_the_others_and_is_drained_afterwards() {
+    assert!(others_do_not_notice(|shard| Settings::default().fault((faults::SHARD_HANGS, &format!("return({shard})")))).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_shards_that_are_all_slow_are_caught() {
+    assert!(!others_do_not_notice(|_| Settings::default().fault((faults::SLOW_COMMIT, "return(150)"))).await, "the fault had no effect");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -252,6 +252,10 @@ async fn strangers_are_refused_by_every_call_that_is_not_public() {
 /// Calls by another on what is hers, that should be refused: the answers.
 async fn meddle(server: &Server) -> Vec<(String, u16, u16)> {
     let (ann, ben) = (Person::join(server, "ann").await, Person::join(server, "ben").await);
+    meddle_as(server, &ann, &ben).await
+}
+
+async fn meddle_as(server: &Server, ann: &Person, ben: &Person) -> Vec<(String, u16, u16)> {
     let mut answers = Vec::new();
     for (method, path) in documented_calls(server).await {
         let last = path.rsplit('/').next().unwrap_or_default();
@@ -261,7 +265,7 @@ async fn meddle(server: &Server) -> Vec<(String, u16, u16)> {
             (_, "writes" | "sessions") => 404,
             _ => continue,
         };
-        let hers = Belongings::of(&ann).await;
+        let hers = Belongings::of(ann).await;
         let call = ben.call(method.clone(), &hers.fill(&path));
         let call = if method == Method::PATCH { call.json(&json!({"body": "meddled"})) } else { call };
         let answer = call.send().await;
@@ -278,6 +282,52 @@ async fn nobody_reaches_what_belongs_to_another() {
 
     for (call, status, expected) in meddle(&server).await {
         assert_eq!(status, expected, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_has_no_more_right_to_what_belongs_to_another() {
+    let mut server = Server::start().await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    server.terminate().await;
+    assert!(server.run(&["user", "admin", &ben.name]).0);
+    server.restart().await;
+    let ben = ben.signed_in(&ben.signed_out().login(&ben.name, PASSWORD).await.expect(200), &ben.name);
+
+    for (call, status, expected) in meddle_as(&server, &ann, &ben).await {
+        assert_eq!(status, expected, "{call}");
+    }
+}
+
+/// How every documented call on what is hers, and below it, answers somebody whom she blocked, or who blocked her.
+async fn calls_over_a_block(server: &Server, ann: &Person, ben: &Person) -> Vec<(String, u16, u16)> {
+    let hers = Belongings::of(ann).await;
+    let mut answers = Vec::new();
+    for (method, path) in documented_calls(server).await {
+        let expected = match path.as_str() {
+            "/v1/users/{user}/follow" if method == Method::PUT => 403,
+            _ if path.starts_with("/v1/posts/{") => 404,
+            _ => continue,
+        };
+        let call = ben.call(method.clone(), &hers.fill(&path));
+        let body = body_for(&path);
+        let call = if body.is_null() || method == Method::GET || method == Method::DELETE { call } else { call.json(&body) };
+        answers.push((format!("{method} {path}"), call.send().await.status, expected));
+    }
+    assert!(answers.len() >= 12, "{answers:?}");
+    answers
+}
+
+#[tokio::test]
+async fn over_a_block_nothing_of_the_other_is_there_in_either_direction() {
+    let server = Server::start().await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    ann.block(&ben.id).wait(20).send().await.expect(200);
+
+    for (one, other) in [(&ann, &ben), (&ben, &ann)] {
+        for (call, status, expected) in calls_over_a_block(&server, one, other).await {
+            assert_eq!(status, expected, "{call}");
+        }
     }
 }
 
@@ -327,6 +377,18 @@ async fn the_operators_calls_need_the_role_on_their_own_listener() {
         stranger.admin_call(Method::GET, path).header("X-Forwarded-For", "127.0.0.1").send().await.expect(401);
         ann.admin_call(Method::GET, path).send().await.expect_problem(403, "forbidden");
         ann.get(path).send().await.expect_problem(404, "not-found");
+    }
+    let orders = [
+        (Method::PUT, "/admin/workers"),
+        (Method::GET, "/admin/dead-letters/7"),
+        (Method::POST, "/admin/dead-letters/7/retry"),
+        (Method::POST, "/admin/dead-letters/7/discard"),
+    ];
+    for (method, path) in &orders {
+        let forwarded = stranger.admin_call(method.clone(), path).header("X-Forwarded-For", "127.0.0.1");
+        forwarded.send().await.expect_problem(401, "unauthenticated");
+        ann.admin_call(method.clone(), path).send().await.expect_problem(403, "forbidden");
+        ann.call(method.clone(), path).send().await.expect_problem(404, "not-found");
     }
     ann.get("/metrics").send().await.expect_problem(404, "not-found");
     let metrics = stranger.admin_call(Method::GET, "/metrics").send().await.expect(200);
@@ -429,6 +491,7 @@ async fn a_read_changes_nothing() {
     let hers = Belongings::of(&ann).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = crate::support::shards::all_facts(&server.data()).await;
+    let lanes = crate::support::shards::lanes(&server.data()).await;
 
     for (_, path) in documented_calls(&server).await.into_iter().filter(|(method, _)| *method == Method::GET) {
         let answer = ann.get(&hers.fill(&path)).send().await;
@@ -438,6 +501,8 @@ async fn a_read_changes_nothing() {
     let after = crate::support::shards::all_facts(&server.data()).await;
     assert_eq!((before.posts, before.comments, before.likes, before.follows), (after.posts, after.comments, after.likes, after.follows));
     assert_eq!((before.post_counters, before.user_counters), (after.post_counters, after.user_counters));
+    // All that a user changes goes through a lane.
+    assert_eq!(lanes, crate::support::shards::lanes(&server.data()).await);
 }
 
 #[tokio::test]

@@ -61,11 +61,19 @@ pub(crate) const BETWEEN_ROWS_AND_EVENTS: &str = "worker::between_rows_and_event
 pub(crate) const INVARIANT_BROKEN: &str = "apply::invariant_broken";
 /// ledger relay: with `return`, the destination's cursor is not compared, so that relayed rows are written again with their counts.
 pub(crate) const SKIP_CURSOR: &str = "relay::skip_cursor";
+/// ledger supervisor, ledger courier, ledger worker: where each actor looks what there is to do (`panic` takes it down).
+pub(crate) const SUPERVISOR_PANICS: &str = "supervisor::panic";
+pub(crate) const COURIER_PANICS: &str = "courier::panic";
+pub(crate) const WORKER_ACTOR_PANICS: &str = "worker::panic_in_actor";
+/// app: with `return`, nobody looks whether the actors are alive. Breaks G10.
+pub(crate) const SKIP_WATCH: &str = "app::skip_watch";
 /// ledger relay: with `return`, nothing is relayed.
 pub(crate) const RELAY_STALLED: &str = "relay::stalled";
 
 /// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone.
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
+/// ledger worker: with `return(NAME)`, jobs of the shard NAME hang: it takes a connection and never answers.
+pub(crate) const SHARD_HANGS: &str = "store::hold";
 /// store: with `return(MS)`, each commit takes that much longer.
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
 /// ledger cards: with `sleep(ms)`, between the load of a row and its insertion into the cache.

@@ -119,6 +119,16 @@ pub(crate) async fn all_facts(data: &Path) -> Facts {
     facts
 }
 
+/// How far each lane of each shard has got.
+pub(crate) async fn lanes(data: &Path) -> Vec<(String, i64, i64)> {
+    let mut lanes = Vec::new();
+    for shard in open_all(data).await {
+        let rows = rows(&shard.database, "SELECT lane, applied FROM lanes ORDER BY lane").await;
+        lanes.extend(rows.iter().map(|row| (shard.name.clone(), get(row, "lane"), get(row, "applied"))));
+    }
+    lanes
+}
+
 /// Changes a file by hand while no server has it open.
 pub(crate) async fn execute(file: &Path, sql: &str) {
     let database = Database::connect(format!("sqlite://{}?mode=rw", file.display())).await.expect("the shard can be opened");
