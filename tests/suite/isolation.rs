@@ -166,7 +166,7 @@ async fn likes_take(ann: &Person, posts: &[&String]) -> Duration {
     for number in 0..100 {
         let post = posts[number % posts.len()];
         let began = Instant::now();
-        let call = if number / posts.len() % 2 == 0 { ann.like(post) } else { ann.unlike(post) };
+        let call = if (number / posts.len()).is_multiple_of(2) { ann.like(post) } else { ann.unlike(post) };
         call.wait(20).send().await.expect(200);
         times.push(began.elapsed());
     }

@@ -9,6 +9,7 @@
 mod support;
 
 mod accounts;
+mod authorization;
 mod commands;
 mod contract;
 mod counters;
