@@ -6,6 +6,7 @@
 mod account_ledger;
 mod actors;
 mod housekeeping;
+mod notices;
 mod operations;
 mod shards;
 
@@ -32,6 +33,9 @@ use crate::ledger::recovery;
 use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
+use crate::notify::delivery::Tools;
+use crate::notify::notification_dispatcher::DispatcherParts;
+use crate::notify::{Ground, Inbox};
 use crate::substrate::bus::LocalBus;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
 use crate::support::auth::issuers::{IssuerSettings, Issuers};
@@ -47,6 +51,7 @@ use crate::support::telemetry::Telemetry;
 
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
+use notices::Notices;
 use operations::Operator;
 
 pub use shards::open_store;
@@ -76,6 +81,8 @@ pub const JOURNAL_FOLDER: &str = "journal";
 pub const AUDIENCE: &str = "sosik";
 /// The name that our access tokens carry as their issuer, if no public URL is configured.
 pub const ISSUER: &str = "sosik";
+/// The part of the cache that is for participants of posts, of all shards together.
+const PARTICIPANTS_PART: u64 = 8;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -137,7 +144,17 @@ impl App {
         let intake = Intake::new(Arc::clone(&ledger), Arc::clone(&ids), &config.limits);
         let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
         let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, runtime, &clock)?;
-        let actors = Actors::start(&ledger, topology, &config, runtime, beginnings, &opened.lanes);
+        let ground: Arc<dyn Ground> = Arc::clone(&ledger) as Arc<dyn Ground>;
+        let notify = DispatcherParts {
+            ground: Arc::clone(&ground),
+            bus: Arc::clone(&ledger.bus),
+            clock: Arc::clone(&clock),
+            tools: Tools { ids: Arc::clone(&ids) },
+            settings: config.notify.clone(),
+            cache_bytes: cache / PARTICIPANTS_PART / ledger.shards.len() as u64,
+            runtime: runtime.clone(),
+        };
+        let actors = Actors::start(&ledger, topology, &config, runtime, beginnings, &opened.lanes, &notify);
         load_revocations(&accounts, &ledger, &intake, runtime).await;
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime);
 
@@ -153,8 +170,10 @@ impl App {
             draining: Arc::clone(&draining),
         };
         let view = View::new(Arc::clone(&ledger));
+        let notices = Notices { inbox: Inbox::new(ground, journal_id.0), view: view.clone() };
         let services = Arc::new(Services {
             reads: Arc::new(view),
+            notifications: Arc::new(notices),
             writes: Arc::new(intake),
             sign_in: accounts,
             operations: Arc::new(operator),

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod api;
 pub mod intake;
 pub mod ledger;
+pub mod notify;
 pub mod substrate;
 pub mod support;
 pub mod vocabulary;

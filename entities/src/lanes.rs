@@ -10,6 +10,7 @@ pub struct Model {
     pub lane: i64,
     pub applied: i64,
     pub relayed: i64,
+    pub notified: i64,
 }
 
 /// No relations: a row names its neighbours by id, and they may live on another shard.

@@ -16,6 +16,7 @@ mod m000002_posts;
 mod m000003_users;
 mod m000004_accounts;
 mod m000005_followed_before;
+mod m000006_inboxes;
 
 /// All migrations in their order.
 pub struct Migrator;
@@ -28,19 +29,22 @@ impl MigratorTrait for Migrator {
             Box::new(m000003_users::Migration),
             Box::new(m000004_accounts::Migration),
             Box::new(m000005_followed_before::Migration),
+            Box::new(m000006_inboxes::Migration),
         ]
     }
 }
 
-/// A table that SQLite keeps in the order of its key, without a second tree: for short rows that are found by a key of two
+/// A table that SQLite keeps in the order of its key, without a second tree: for short rows that are found by a key of several
 /// columns. PostgreSQL has no such thing and does not need the word.
-fn clustered(manager: &SchemaManager<'_>, name: &'static str, key: [&'static str; 2]) -> TableCreateStatement {
+fn clustered<const PARTS: usize>(manager: &SchemaManager<'_>, name: &'static str, key: [&'static str; PARTS]) -> TableCreateStatement {
     let mut table = Table::create();
     table.table(name);
+    let mut primary = Index::create();
     for column in key {
         table.col(ColumnDef::new(column).big_integer().not_null());
+        primary.col(column);
     }
-    table.primary_key(Index::create().col(key[0]).col(key[1]));
+    table.primary_key(&mut primary);
     if manager.get_database_backend() == DbBackend::Sqlite {
         table.extra("WITHOUT ROWID");
     }

@@ -107,6 +107,34 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A list of texts that may be missing or `null`, of one to `items_max`.
+    pub(super) fn optional_list<T, E: Reason>(
+        &self,
+        name: &'static str,
+        items_max: usize,
+        parse: impl Fn(String) -> Result<T, E>,
+    ) -> Result<Option<Vec<T>>, Problem> {
+        let Some(raw) = self.raw(name).filter(|raw| raw.get() != "null") else { return Ok(None) };
+        let texts: Vec<String> = serde_json::from_str(raw.get())
+            .map_err(|_cause: serde_json::Error| Problem::invalid(name, "type", "must be a list of texts"))?;
+        if !(1..=items_max).contains(&texts.len()) {
+            return Err(Problem::invalid(name, "range", format!("must have 1 to {items_max} items")));
+        }
+        let items = texts.into_iter().map(parse).collect::<Result<Vec<T>, E>>();
+        items.map(Some).map_err(|reason| Problem::invalid_fields(vec![reason.into_field_error(name)]))
+    }
+
+    /// An object that may be missing or `null`.
+    pub(super) fn optional_object<T: serde::de::DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, Problem> {
+        match self.raw(name).map(RawValue::get) {
+            None | Some("null") => Ok(None),
+            Some(text) if text.starts_with('{') => {
+                serde_json::from_str(text).map(Some).map_err(|error| Problem::invalid(name, "type", error.to_string()))
+            }
+            Some(_) => Err(Problem::invalid(name, "type", "must be an object")),
+        }
+    }
+
     /// A whole number that must be there.
     pub(super) fn optional_number(&self, name: &'static str) -> Result<Option<u64>, Problem> {
         match self.raw(name).map(RawValue::get) {

@@ -24,6 +24,8 @@ mod fields;
 mod ids;
 mod jwks;
 mod likes;
+mod notification_shapes;
+mod notifications;
 mod origin;
 mod paging;
 mod posts;
@@ -49,7 +51,7 @@ use actix_web::{App, HttpServer};
 
 use self::admin::Operations;
 use self::middleware::{Connection, Door, Layer};
-use self::ports::{Reads, SignIn, Writes};
+use self::ports::{Notifications, Reads, SignIn, Writes};
 use self::settings::Settings;
 use crate::support::auth::seal::Sealer;
 
@@ -71,6 +73,7 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 pub struct Services {
     pub reads: Arc<dyn Reads>,
     pub writes: Arc<dyn Writes>,
+    pub notifications: Arc<dyn Notifications>,
     pub sign_in: Arc<dyn SignIn>,
     pub operations: Arc<dyn Operations>,
     pub sealer: Sealer,

@@ -34,6 +34,16 @@ macro_rules! page_key {
 
 page_key!(UserId, PostId, CommentId);
 
+impl PageKey for u64 {
+    fn to_raw(self) -> u64 {
+        self
+    }
+
+    fn of_raw(raw: u64) -> Self {
+        raw
+    }
+}
+
 impl PageKey for Position {
     fn to_raw(self) -> u64 {
         self.0

@@ -7,8 +7,11 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::intake::accounts::{AccountError, Accounts, AuthError, Client, Credentials, Identity, Registration, SessionView};
 use crate::intake::{Intake, Receipt, Submission, SubmitError, WriteStatus};
-use crate::ledger::view::{CommentView, Order, Page, PostView, UserRef, UserView, View, ViewError};
+use crate::ledger::view::{CommentView, NotificationView, Order, Page, PostView, UserRef, UserView, View, ViewError};
+use crate::notify::inbox::PageAsked;
+use crate::vocabulary::entry::{Epoch, InboxState};
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
+use crate::vocabulary::preferences::Preferences;
 
 /// A page of comments with the version of their post.
 pub type CommentPage = (Page<CommentView, CommentId>, Position);
@@ -124,6 +127,22 @@ impl Reads for View {
     fn feed(&self, viewer: UserId, before: Option<PostId>, limit: usize) -> LocalBoxFuture<'_, Result<Page<PostView, PostId>, ViewError>> {
         Box::pin(Self::feed(self, viewer, before, limit))
     }
+}
+
+/// A page of somebody's inbox, with where it stood when it was read.
+pub struct NotificationPage {
+    pub items: Vec<NotificationView>,
+    /// The `seq` to go on before.
+    pub next: Option<u64>,
+    pub state: InboxState,
+    pub epoch: Epoch,
+}
+
+/// Where inboxes are read.
+pub trait Notifications: Send + Sync {
+    fn list(&self, reader: UserId, asked: PageAsked) -> LocalBoxFuture<'_, Result<NotificationPage, ViewError>>;
+    fn unread(&self, reader: UserId) -> LocalBoxFuture<'_, Result<u64, ViewError>>;
+    fn preferences(&self, reader: UserId) -> LocalBoxFuture<'_, Result<Preferences, ViewError>>;
 }
 
 /// Where writes go.

@@ -11,7 +11,7 @@ use crate::vocabulary::ids::{CommentId, PostId, UserId, WriteId};
 
 /// The author beside what he wrote.
 #[derive(serde::Serialize)]
-pub(super) struct Author<'a> {
+pub(crate) struct Author<'a> {
     id: UserId,
     username: &'a str,
     display_name: &'a str,

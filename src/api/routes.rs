@@ -7,7 +7,9 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, guard};
 
 use super::middleware::Door;
 use super::problem::Problem;
-use super::{admin, auth, comments, documents, feed, ids, jwks, likes, posts, probes, relations, subscriptions, users, writes};
+use super::{
+    admin, auth, comments, documents, feed, ids, jwks, likes, notifications, posts, probes, relations, subscriptions, users, writes,
+};
 
 /// Puts the table of a listener in place.
 pub(super) fn configure(config: &mut ServiceConfig, door: Door) {
@@ -49,6 +51,9 @@ fn public(table: &mut Table<'_>) {
     table.at("/v1/users/{user}/follow").put(relations::follow_user).delete(relations::unfollow_user);
     table.at("/v1/users/{user}/block").put(relations::block_user).delete(relations::unblock_user);
     table.at("/v1/users/{user}/mute").put(relations::mute_user).delete(relations::unmute_user);
+    table.at("/v1/notifications").get(notifications::list_notifications);
+    table.at("/v1/notifications/read").post(notifications::mark_read);
+    table.at("/v1/notifications/preferences").get(notifications::get_preferences).put(notifications::set_preferences);
     table.at("/v1/ids/{id}").get(ids::get_id);
 
     table.at("/v1/auth/refresh").post(auth::refresh);

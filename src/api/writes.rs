@@ -12,7 +12,7 @@ use super::consistency;
 use super::problem::{Problem, ProblemName};
 use super::representation::{Comment, Post, User, Write};
 use crate::intake::{Receipt, Seen, Submission, Wish, WriteState, rejection_kind};
-use crate::vocabulary::ids::{UserId, WriteId};
+use crate::vocabulary::ids::{Position, UserId, WriteId};
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -59,6 +59,23 @@ pub(super) async fn submit_small(call: &Call, author: UserId, wish: Wish) -> Ans
     let submission = Submission { author, wish, key: call.key()?, wait: SMALL_WRITE_WAIT };
     let receipt = call.services.writes.submit(submission).await?;
     answer(call, author, &receipt, true, false)
+}
+
+/// As [`submit_small`], for a call that answers in its own words: the position of the write once it is done, else the answer as for any other.
+pub(super) async fn do_small(call: &Call, author: UserId, wish: Wish) -> Result<Result<Position, HttpResponse>, Problem> {
+    let submission = Submission { author, wish, key: call.key()?, wait: SMALL_WRITE_WAIT };
+    let receipt = call.services.writes.submit(submission).await?;
+    if receipt.status.state == WriteState::Visible {
+        return Ok(Ok(receipt.position));
+    }
+    answer(call, author, &receipt, true, false).map(Err)
+}
+
+/// The answer to a small write that is done.
+pub(super) fn small_answer(call: &Call, author: UserId, position: Position, value: &impl Serialize) -> Answer {
+    let mut response = super::reply::text(JSON, json(value)?);
+    consistency::put_on_write(call, author, position, &mut response);
+    Ok(response)
 }
 
 /// `waited`: the caller wants to hear the outcome, if there is one.

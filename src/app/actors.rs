@@ -7,13 +7,14 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::runtime::Handle;
 
-use crate::ledger::Ledger;
 use crate::ledger::limiter::Limiter;
 use crate::ledger::recovery::Beginning;
 use crate::ledger::relay_courier::{self, RelayCourier};
 use crate::ledger::shard_router::ShardRouter;
 use crate::ledger::topology::Topology;
-use crate::ledger::write_supervisor::{self, BatchBounds, Drain, WriteSupervisor};
+use crate::ledger::write_supervisor::{self, BatchBounds, WriteSupervisor};
+use crate::ledger::{Ledger, Shard};
+use crate::notify::notification_dispatcher::{self, DispatcherParts, NotificationDispatcher};
 use crate::substrate::store::rows::LaneRow;
 use crate::support::config::{Config, Workers};
 use crate::support::faults::planted;
@@ -22,6 +23,8 @@ use crate::vocabulary::owner::ShardIndex;
 
 /// Orders to a supervisor that wait: two deliveries from each courier of up to 30 shards, and an operator.
 const SUPERVISOR_ORDERS_MAX: usize = 64;
+/// Orders to a dispatcher, apart from bells: to drain.
+const DISPATCHER_ORDERS_MAX: usize = 2;
 /// Orders to the router: only operators ask it.
 const ROUTER_ORDERS_MAX: usize = 8;
 /// How soon it is noticed that an actor has stopped.
@@ -32,6 +35,7 @@ pub(super) struct Actors {
     pub(super) router: Mailbox<ShardRouter>,
     pub(super) supervisors: Vec<Mailbox<WriteSupervisor>>,
     couriers: Vec<Mailbox<RelayCourier>>,
+    dispatchers: Vec<Mailbox<NotificationDispatcher>>,
 }
 
 impl Actors {
@@ -42,6 +46,7 @@ impl Actors {
         runtime: &Handle,
         beginnings: Vec<Beginning>,
         lanes: &[Vec<LaneRow>],
+        notify: &DispatcherParts,
     ) -> Self {
         let arbiter = Arbiter::new();
         let arbiter = arbiter.handle();
@@ -89,14 +94,15 @@ impl Actors {
             mailbox
         });
         let couriers = couriers.collect();
-        Self { router, supervisors, couriers }
+        let dispatchers = ledger.shards.iter().zip(lanes).map(|(shard, lanes)| dispatcher(&arbiter, notify, shard, lanes)).collect();
+        Self { router, supervisors, couriers, dispatchers }
     }
 
-    /// Lets the batches in hand finish and starts no more.
+    /// Lets the batches in hand finish and starts no more; then the deliveries.
     pub(super) async fn drain(&self, patience: Duration) {
-        let drains = self.supervisors.iter().map(|supervisor| async move {
+        let batches = self.supervisors.iter().map(|supervisor| async move {
             let drained = async {
-                if let Ok(reply) = supervisor.ask_within(Drain, patience).await {
+                if let Ok(reply) = supervisor.ask_within(write_supervisor::Drain, patience).await {
                     let _gone = reply.await;
                 }
             };
@@ -104,12 +110,25 @@ impl Actors {
                 tracing::warn!("a batch did not finish in time; it is applied after the next start");
             }
         });
-        futures_util::future::join_all(drains).await;
+        futures_util::future::join_all(batches).await;
+        let deliveries = self.dispatchers.iter().map(|dispatcher| async move {
+            let drained = async {
+                if let Ok(reply) = dispatcher.ask_within(notification_dispatcher::Drain, patience).await {
+                    let _gone = reply.await;
+                }
+            };
+            if tokio::time::timeout(patience, drained).await.is_err() {
+                tracing::warn!("a delivery did not finish in time; it is made after the next start");
+            }
+        });
+        futures_util::future::join_all(deliveries).await;
     }
 
     /// Whether all actors run.
     pub(super) fn are_alive(&self) -> bool {
-        self.router.is_alive() && self.supervisors.iter().all(Mailbox::is_alive) && self.couriers.iter().all(Mailbox::is_alive)
+        let ledger =
+            self.router.is_alive() && self.supervisors.iter().all(Mailbox::is_alive) && self.couriers.iter().all(Mailbox::is_alive);
+        ledger && self.dispatchers.iter().all(Mailbox::is_alive)
     }
 }
 
@@ -125,6 +144,17 @@ pub(super) async fn watch(actors: Actors, draining: Arc<AtomicBool>) {
             std::process::abort();
         }
     }
+}
+
+/// Follows one shard, and is rung when something of it becomes visible.
+fn dispatcher(arbiter: &ArbiterHandle, parts: &DispatcherParts, shard: &Shard, lanes: &[LaneRow]) -> Mailbox<NotificationDispatcher> {
+    let (parts, index, lanes) = (parts.clone(), shard.index, lanes.to_vec());
+    let dispatcher = NotificationDispatcher::start_in_arbiter(arbiter, move |_| NotificationDispatcher::new(parts, index, &lanes));
+    let bell = Mailbox::new(dispatcher.clone(), "notification_dispatcher_bell", 1);
+    shard.visible.set_bell(Box::new(move || {
+        let _rung_already = bell.try_tell(notification_dispatcher::Ring);
+    }));
+    Mailbox::new(dispatcher, "notification_dispatcher", DISPATCHER_ORDERS_MAX)
 }
 
 fn limiter(config: &Config) -> Limiter {

@@ -7,7 +7,9 @@ use crate::ledger::view::Seen;
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Resource, SubscriptionMode, WriteKind};
+use crate::vocabulary::entry::ReadMark;
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId, WriteId};
+use crate::vocabulary::preferences::Preferences;
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::relation::FollowNotify;
 use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody};
@@ -28,6 +30,8 @@ pub enum Wish {
     SetBlock { other: UserId, blocking: bool },
     SetMute { other: UserId, muting: bool },
     EditProfile { display_name: Option<DisplayName>, bio: Option<Option<Bio>> },
+    MarkRead { mark: ReadMark },
+    SetPreferences { preferences: Preferences },
 }
 
 /// A wish with what came beside it.
@@ -143,6 +147,8 @@ impl Wish {
             Self::SetBlock { other, blocking } => Command::SetBlock { other, blocking },
             Self::SetMute { other, muting } => Command::SetMute { other, muting },
             Self::EditProfile { display_name, bio } => Command::EditProfile { display_name, bio },
+            Self::MarkRead { mark } => Command::MarkRead { mark },
+            Self::SetPreferences { preferences } => Command::SetPreferences { preferences },
         }
     }
 

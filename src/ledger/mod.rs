@@ -44,8 +44,10 @@ use pending::Pending;
 use topology::Topology;
 use writes::{Waiting, Writes};
 
+use crate::notify::{Ground, Visible};
 use crate::substrate::bus::Bus;
 use crate::substrate::journal::{Journal, Locator};
+use crate::substrate::store::Store;
 use crate::support::clock::Clock;
 use crate::vocabulary::command::Entry;
 use crate::vocabulary::owner::{LaneAddress, Owner, ShardIndex};
@@ -103,5 +105,23 @@ impl Ledger {
         if home.lane.is_urgent() {
             self.shard(home.shard).push_urgent(entry);
         }
+    }
+}
+
+impl Ground for Ledger {
+    fn shards(&self) -> u16 {
+        self.shards.len() as u16
+    }
+
+    fn place(&self, owner: &Owner) -> ShardIndex {
+        self.index_of(owner)
+    }
+
+    fn store(&self, shard: ShardIndex) -> &Store {
+        &self.shard(shard).store
+    }
+
+    fn visible(&self, shard: ShardIndex) -> &Visible {
+        &self.shard(shard).visible
     }
 }

@@ -103,6 +103,7 @@ impl RelayCourier {
             return;
         }
         self.take_news();
+        self.show();
         self.read_events(context);
         for (destination, urgent) in self.routes.waiting() {
             if self.resting.contains(&destination) {
@@ -136,6 +137,17 @@ impl RelayCourier {
                 self.routes.enter(&topology, news.lane, news.position, news.owed);
             }
         }
+    }
+
+    /// Says how far the lanes can be seen by everybody.
+    fn show(&mut self) {
+        let shown = self.routes.newly_shown();
+        if shown.is_empty() {
+            return;
+        }
+        let visible = &self.ledger.shard(self.shard).visible;
+        shown.into_iter().for_each(|(lane, position)| visible.reached(lane, position));
+        visible.ring();
     }
 
     /// Reads the events of one lane that is behind, what callers wait for first.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::job::Parcel;
+use super::settlement::shows_elsewhere;
 use super::topology::Topology;
 use crate::substrate::store::rows::SourceLane;
 use crate::vocabulary::event::{Event, Relay};
@@ -36,6 +37,8 @@ struct LaneBook {
     seen: Position,
     /// Reported as done.
     reported: Position,
+    /// Everybody sees what happened up to here.
+    shown: Position,
 }
 
 /// The book of one source shard.
@@ -54,7 +57,7 @@ impl Routes {
 
     /// A lane begins here: all before is done.
     pub fn begin(&mut self, lane: Lane, done: Position) {
-        self.lanes.insert(lane, LaneBook { seen: done, reported: done });
+        self.lanes.insert(lane, LaneBook { seen: done, reported: done, shown: Position::START });
     }
 
     /// All events of the lane up to here were entered.
@@ -185,6 +188,21 @@ impl Routes {
             }
         }
         moved.sort_unstable();
+        moved
+    }
+
+    /// Lanes that everybody sees further than before, and up to where.
+    pub fn newly_shown(&mut self) -> Vec<(Lane, Position)> {
+        let mut moved = Vec::new();
+        for (lane, book) in &mut self.lanes {
+            let owed = self.owed.range((*lane, book.shown)..=(*lane, Position(u64::MAX)));
+            let first_hidden = owed.map(|(key, owed)| (key.1, owed)).find(|(_, owed)| shows_elsewhere(&owed.event));
+            let shown = first_hidden.map_or(book.seen, |(position, _)| Position(position.0 - 1));
+            if shown > book.shown {
+                book.shown = shown;
+                moved.push((*lane, shown));
+            }
+        }
         moved
     }
 

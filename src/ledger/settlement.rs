@@ -14,6 +14,7 @@ use crate::substrate::store::rows::Rows;
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Entry, WriteKind};
+use crate::vocabulary::entry::InboxState;
 use crate::vocabulary::event::{Event, Happened, Relay};
 use crate::vocabulary::ids::{Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
@@ -188,6 +189,13 @@ pub fn rows_committed(ledger: &Ledger, rows: &Rows) {
     }
 }
 
+/// These inboxes were marked read, and stand there now.
+pub fn marked_read(ledger: &Ledger, inboxes: &[(UserId, InboxState)]) {
+    for (user, state) in inboxes {
+        ledger.bus.publish(Hint::Read { user: *user, up_to: state.read_up_to, unread: state.unread });
+    }
+}
+
 /// An entry could not be applied and is a dead letter now.
 pub fn buried(ledger: &Ledger, shard: ShardIndex, lane: Lane, entry: &Entry, event: Event) {
     set_aside(ledger, entry);
@@ -264,7 +272,7 @@ fn rejection_of(entry: &Entry, happened: &Happened) -> Option<Rejection> {
 }
 
 /// Whether others see the write only when its relays have arrived. What is kept for its author's retries is no such row.
-fn shows_elsewhere(event: &Event) -> bool {
+pub fn shows_elsewhere(event: &Event) -> bool {
     event.relays.iter().any(|relay| !matches!(relay, Relay::KeptWrite { .. }))
 }
 

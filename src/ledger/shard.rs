@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::settlement::Unsure;
 use super::shard_reader::{Loaded, Marks, ShardReader};
 use super::view::ViewError;
+use crate::notify::Visible;
 use crate::substrate::store::rows::Needs;
 use crate::substrate::store::{Snapshot, Store, StoreError};
 use crate::support::chain::Chain;
@@ -30,6 +31,8 @@ pub struct Shard {
     /// [`NEWS_MAX`] it is only told to look in the database.
     news: Mutex<NewsBox>,
     courier_bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
+    /// How far its lanes can be seen; the courier moves it, the dispatcher of notifications follows.
+    pub visible: Visible,
     /// Batches committed since the start.
     pub batches: AtomicU64,
 }
@@ -76,6 +79,7 @@ impl Shard {
             bell: arc_swap::ArcSwapOption::empty(),
             news: Mutex::default(),
             courier_bell: arc_swap::ArcSwapOption::empty(),
+            visible: Visible::default(),
             batches: AtomicU64::new(0),
         }
     }

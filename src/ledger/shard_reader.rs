@@ -214,6 +214,7 @@ fn absorb(all: &mut Needs, one: Needs) {
     all.sessions.extend(one.sessions);
     all.sessions_of.extend(one.sessions_of);
     all.names.extend(one.names);
+    all.preferences.extend(one.preferences);
 }
 
 /// The part of shared rows that one reader needs, as his own. Sessions that were asked for by user come by their user.
@@ -232,6 +233,7 @@ pub(super) fn subset(rows: &Rows, needs: &Needs) -> Rows {
     copy(&needs.author_posts, &rows.author_posts, &mut own.author_posts);
     copy(&needs.accounts, &rows.accounts, &mut own.accounts);
     copy(&needs.sessions, &rows.sessions, &mut own.sessions);
+    copy(&needs.preferences, &rows.preferences, &mut own.preferences);
     copy(&needs.post_counters, &rows.counters.posts, &mut own.counters.posts);
     copy(&needs.comment_counters, &rows.counters.comments, &mut own.counters.comments);
     copy(&needs.user_counters, &rows.counters.users, &mut own.counters.users);

@@ -136,6 +136,10 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     let mut effects = transition.finish();
     let apart = planted("apply::counter_apart").then(|| std::mem::take(&mut effects.rows.counters));
     transaction.rows_save(&effects.rows).await?;
+    let mut read = Vec::with_capacity(effects.rows.read_marks.len());
+    for (recipient, mark) in &effects.rows.read_marks {
+        read.push((*recipient, transaction.inbox_mark_read(*recipient, mark).await?));
+    }
     fail::fail_point!("worker::between_rows_and_events");
     let mut events = effects.events.into_iter().peekable();
     let mut outcomes = Vec::with_capacity(runs.len());
@@ -163,6 +167,7 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
 
     shard.batch_committed();
     settlement::rows_committed(ledger, &effects.rows);
+    settlement::marked_read(ledger, &read);
     for (run, outcome) in runs.iter().zip(outcomes) {
         settlement::lane_committed(ledger, shard.index, &run.entries, outcome);
     }

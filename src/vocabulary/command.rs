@@ -4,8 +4,10 @@
 //! older journal.
 
 use super::Millis;
+use super::entry::ReadMark;
 use super::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use super::owner::{NameKey, Owner};
+use super::preferences::Preferences;
 use super::relation::FollowNotify;
 use super::text::{Bio, CommentBody, DisplayName, PostBody, Username};
 
@@ -123,6 +125,12 @@ pub enum Command {
         until: Millis,
         failures: u32,
     },
+    MarkRead {
+        mark: ReadMark,
+    },
+    SetPreferences {
+        preferences: Preferences,
+    },
 }
 
 /// A session to open. Its refresh token is of generation 0.
@@ -210,6 +218,7 @@ impl Command {
             | Self::ChangePassword { .. }
             | Self::RehashPassword { .. }
             | Self::BackOffLogin { .. } => Owner::Account(author),
+            Self::MarkRead { .. } | Self::SetPreferences { .. } => Owner::Inbox(author),
         }
     }
 
@@ -234,6 +243,8 @@ impl Command {
             Self::SetMute { muting: true, .. } => WriteKind::MuteSet,
             Self::SetMute { muting: false, .. } => WriteKind::MuteUnset,
             Self::EditProfile { .. } => WriteKind::ProfileEdit,
+            Self::MarkRead { .. } => WriteKind::NotificationsRead,
+            Self::SetPreferences { .. } => WriteKind::PreferencesSet,
             Self::Register { .. }
             | Self::AdoptSubject { .. }
             | Self::OpenSession { .. }
@@ -304,6 +315,8 @@ pub enum WriteKind {
     ProfileEdit,
     /// Sign-in and sessions: never shown.
     Account,
+    NotificationsRead,
+    PreferencesSet,
 }
 
 impl WriteKind {
@@ -328,6 +341,8 @@ impl WriteKind {
             Self::MuteUnset => "mute.unset",
             Self::ProfileEdit => "profile.edit",
             Self::Account => "account",
+            Self::NotificationsRead => "notifications.read",
+            Self::PreferencesSet => "preferences.set",
         }
     }
 }

@@ -58,14 +58,14 @@ impl NotificationKind {
 }
 
 /// Entries that a grouped page joins. As text: `like:post:123`, `post:user:7`, `follow`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Group {
     pub kind: NotificationKind,
     pub target: Target,
 }
 
 /// What the entries of a group have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Target {
     /// The recipient himself: those who follow him.
     Me,
@@ -150,7 +150,7 @@ pub struct InboxEntry {
 }
 
 /// Where an inbox stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboxState {
     /// The number of the last entry; 0 if there was none yet.
     pub seq: u64,
@@ -159,6 +159,30 @@ pub struct InboxState {
     pub unread: u64,
     /// All entries up to here were marked read together.
     pub read_up_to: u64,
+}
+
+impl InboxState {
+    /// An inbox that nothing was put into yet.
+    pub const EMPTY: Self = Self { seq: 0, min_seq: 1, unread: 0, read_up_to: 0 };
+}
+
+impl Default for InboxState {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// Which entries somebody has read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ReadMark {
+    /// All up to this `seq`.
+    UpTo(u64),
+    /// Those of these groups that are there when it takes effect; at most [`ReadMark::GROUPS_MAX`].
+    Groups(Vec<Group>),
+}
+
+impl ReadMark {
+    pub const GROUPS_MAX: usize = 100;
 }
 
 /// Names the life of an inbox: numbers of another epoch say nothing. As text: 16 hexadecimal digits.

@@ -7,6 +7,7 @@ pub mod entry;
 pub mod event;
 pub mod ids;
 pub mod owner;
+pub mod preferences;
 pub mod progress;
 pub mod rejection;
 pub mod relation;

@@ -9,8 +9,11 @@ use super::ids::{PostId, UserId};
 pub const CONTENT_LANES: u16 = 32;
 /// Lanes of a shard that carry what a caller waits for: names, accounts, sessions, profiles. They are served first.
 pub const ACCOUNT_LANES: u16 = 8;
-/// All lanes of a shard; their numbers are 0 to this, content first.
-pub const LANES: u16 = CONTENT_LANES + ACCOUNT_LANES;
+/// Lanes of a shard that carry inboxes: read marks and preferences, for which a caller waits too. They are apart from the accounts', so that
+/// no sign-in waits for a crowd that is being told.
+pub const INBOX_LANES: u16 = 8;
+/// All lanes of a shard; their numbers are 0 to this: content, accounts, inboxes.
+pub const LANES: u16 = CONTENT_LANES + ACCOUNT_LANES + INBOX_LANES;
 
 /// The number of a lane within its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -45,6 +48,8 @@ pub enum Owner {
     Account(UserId),
     /// A name that may be taken once: a username, or a foreign issuer's subject.
     Name(NameKey),
+    /// A user's inbox, what he read of it, and what he wants to hear of.
+    Inbox(UserId),
 }
 
 /// What topology places by: an id (has a time in it, so it can be ranged over) or only a hash.
@@ -55,11 +60,11 @@ pub enum PlacementKey {
 }
 
 impl Owner {
-    /// What decides the owner's shard. `User` and `Account` of one id always share a shard.
+    /// What decides the owner's shard. `User`, `Account` and `Inbox` of one id always share a shard.
     pub fn placement_key(&self) -> PlacementKey {
         match self {
             Self::Post(post) => PlacementKey::Id(post.raw()),
-            Self::User(user) | Self::Account(user) => PlacementKey::Id(user.raw()),
+            Self::User(user) | Self::Account(user) | Self::Inbox(user) => PlacementKey::Id(user.raw()),
             Self::Name(name) => PlacementKey::Hash(name.hash()),
         }
     }
@@ -71,6 +76,7 @@ impl Owner {
             Self::User(user) => (mix(user.raw()), 0, CONTENT_LANES),
             Self::Account(user) => (mix(user.raw()), CONTENT_LANES, ACCOUNT_LANES),
             Self::Name(name) => (name.hash(), CONTENT_LANES, ACCOUNT_LANES),
+            Self::Inbox(user) => (mix(user.raw()), CONTENT_LANES + ACCOUNT_LANES, INBOX_LANES),
         };
         // The high half: the low bits choose the directory slot, and lanes should not follow slots.
         Lane(first + ((hash >> 32) % u64::from(count)) as u16)
@@ -130,7 +136,8 @@ mod tests {
             assert!(!Owner::Post(PostId::from_raw(raw)).lane().is_urgent());
             assert!(!Owner::User(UserId::from_raw(raw)).lane().is_urgent());
             assert!(Owner::Account(UserId::from_raw(raw)).lane().is_urgent());
-            assert!(Owner::Account(UserId::from_raw(raw)).lane().0 < LANES);
+            let (account, inbox) = (Owner::Account(UserId::from_raw(raw)).lane(), Owner::Inbox(UserId::from_raw(raw)).lane());
+            assert!(inbox.is_urgent() && account < inbox && inbox.0 < LANES);
         }
     }
 

@@ -41,6 +41,7 @@ fn tags() -> Value {
         tag("posts", "Posts and who likes them."),
         tag("comments", "Comments of a post, replies included."),
         tag("users", "People, and what they are to each other."),
+        tag("notifications", "The inbox, and what one wants to hear of."),
         tag("writes", "What became of a write."),
         tag("sign-in", "Accounts, sessions, tokens."),
         tag("server", "Probes, documents, ids."),

@@ -41,6 +41,8 @@ enum Reply {
         tagged: bool,
     },
     Page(&'static str),
+    /// What a small write came to, or the write if it takes longer.
+    Small(&'static str),
     Empty,
     Text(&'static str),
 }
@@ -101,6 +103,10 @@ impl Operation {
             ],
             Reply::Json { status, schema, tagged: false } => vec![success(status, "The object.", json_of(schema), &[])],
             Reply::Page(schema) => vec![success(200, "A page.", json_of(schema), &["Link", "Consistency-Token"])],
+            Reply::Small(schema) => vec![
+                success(200, "Done.", json_of(schema), &["Consistency-Token", "Idempotency-Replayed"]),
+                success(202, "Durable, and to be applied.", json_of("Accepted"), WRITTEN),
+            ],
             Reply::Empty => vec![success(204, "Done.", None, &[])],
             Reply::Text(media_type) => vec![success(200, "The document.", Some(json!({media_type: {}})), &[])],
         }
@@ -122,7 +128,7 @@ impl Operation {
         if self.path.contains("{post}") {
             problems.push("gone");
         }
-        if matches!(self.reply, Reply::Json { .. } | Reply::Page(_) | Reply::Accepted { .. }) {
+        if matches!(self.reply, Reply::Json { .. } | Reply::Page(_) | Reply::Small(_) | Reply::Accepted { .. }) {
             problems.push("not-acceptable");
         }
         if self.method != "get" {
@@ -208,6 +214,14 @@ impl Operation {
         self
     }
 
+    /// A write that is answered once it is done.
+    const fn small(mut self, schema: &'static str) -> Self {
+        self.access = Access::Somebody;
+        self.accepts_write = true;
+        self.reply = Reply::Small(schema);
+        self
+    }
+
     const fn text(mut self, media_type: &'static str) -> Self {
         self.reply = Reply::Text(media_type);
         self
@@ -224,6 +238,7 @@ pub(in crate::api) fn all() -> Vec<Operation> {
     let mut operations = posts();
     operations.extend(comments());
     operations.extend(users());
+    operations.extend(notifications());
     operations.extend(sign_in());
     operations.extend(server());
     operations
@@ -283,6 +298,26 @@ fn users() -> Vec<Operation> {
         of("put", "/v1/users/{user}/mute", "mute_user", "Mute a user.").write(),
         of("delete", "/v1/users/{user}/mute", "unmute_user", "Stop muting a user.").write(),
         Operation::of("get", "/v1/writes/{write}", "get_write", "writes", "What became of one's write.").signed_in().json(200, "Write"),
+    ]
+}
+
+fn notifications() -> Vec<Operation> {
+    let of = |method, path, id, summary| Operation::of(method, path, id, "notifications", summary);
+    vec![
+        of("get", "/v1/notifications", "list_notifications", "One's inbox, newest first.").signed_in().page("NotificationPage").with(&[
+            "grouped",
+            "unread",
+            "limit",
+            "cursor",
+            "consistency_token",
+        ]),
+        of("post", "/v1/notifications/read", "mark_read", "Mark entries as read. Answered 200 once committed.")
+            .small("Unread")
+            .body("ReadMark"),
+        of("get", "/v1/notifications/preferences", "get_preferences", "What one wants to hear of.").signed_in().json(200, "Preferences"),
+        of("put", "/v1/notifications/preferences", "set_preferences", "Say what one wants to hear of. Answered 200 once committed.")
+            .small("Preferences")
+            .body("NewPreferences"),
     ]
 }
 

@@ -6,6 +6,7 @@ use super::reference;
 use crate::api::call::WAIT_MAX_S;
 use crate::api::paging::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::api::problem::ProblemName;
+use crate::vocabulary::entry::{InboxLine, NotificationKind, ReadMark};
 use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody, Username};
 
 /// What the texts may not hold: control characters but tab and newline. Blank texts are refused besides.
@@ -14,6 +15,8 @@ const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[!-~][^
 const ID_PATTERN: &str = "^([1-9][0-9]{0,17}|[1-8][0-9]{18})$";
 const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$";
 const USERNAME_PATTERN: &str = "^[A-Za-z0-9_]([A-Za-z0-9_.]*[A-Za-z0-9_])?$";
+/// A kind, and what the entries of the group have in common.
+const GROUP_PATTERN: &str = "^(post|comment|reply|mention|like|follow)(:(user|post|comment):([1-9][0-9]{0,17}|[1-8][0-9]{18}))?$";
 const CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]+$";
 /// `security.md` S11.
 const PASSWORD_CHARACTERS: (usize, usize) = (8, 128);
@@ -57,7 +60,7 @@ fn page_of(item: &str, more: &[(&str, Value)]) -> Value {
 
 pub(super) fn all() -> Value {
     let mut schemas = Map::new();
-    let groups = [values(), representations(), requests(), sign_in()];
+    let groups = [values(), representations(), notifications(), requests(), sign_in()];
     for (name, schema) in groups.into_iter().flatten() {
         schemas.insert(name.to_owned(), schema);
     }
@@ -167,6 +170,59 @@ fn representations() -> Named {
             ),
         ),
         ("Problem", problem()),
+    ]
+}
+
+fn notifications() -> Named {
+    let (id, count, flag) = (schema("Identifier"), schema("Count"), json!({"type": "boolean"}));
+    let excerpt = object(false, &[("id", id.clone()), ("excerpt", json!({"type": "string"}))]);
+    let kinds: Vec<&str> = NotificationKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let entry = object(
+        false,
+        &[
+            ("seq", count.clone()),
+            ("id", id),
+            ("kind", json!({"type": "string", "enum": kinds})),
+            ("group", schema("Group")),
+            ("actors", json!({"type": "array", "maxItems": InboxLine::ACTORS_MAX, "items": schema("Author")})),
+            ("count", count.clone()),
+            ("post", nullable(&excerpt)),
+            ("comment", nullable(&excerpt)),
+            ("created_at", schema("Time")),
+            ("read", flag.clone()),
+        ],
+    );
+    let from = json!({"type": "string", "enum": ["everyone", "following"]});
+    let ways = |mark: &str| {
+        let named = ["inbox", "stream", "push", "email"].map(|name| (format!("{name}{mark}"), flag.clone()));
+        let last = (format!("from{mark}"), from.clone());
+        let members: Vec<(&str, Value)> = named.iter().chain([&last]).map(|(name, schema)| (name.as_str(), schema.clone())).collect();
+        object(false, &members)
+    };
+    let time_of_day = json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"});
+    let zone = json!({"type": "string", "pattern": "^[A-Za-z0-9/_+-]{1,64}$"});
+    let quiet = nullable(&object(false, &[("from", time_of_day.clone()), ("to", time_of_day), ("time_zone", zone)]));
+    let preferences = |mark: &str, ways: Value| {
+        let mut members: Vec<(String, Value)> = kinds.iter().map(|kind| (format!("{kind}{mark}"), ways.clone())).collect();
+        members.push((format!("quiet_hours{mark}"), quiet.clone()));
+        let members: Vec<(&str, Value)> = members.iter().map(|(name, schema)| (name.as_str(), schema.clone())).collect();
+        object(false, &members)
+    };
+    let mark = json!({"oneOf": [
+        object(false, &[("up_to", count.clone())]),
+        object(false, &[("groups", json!({"type": "array", "minItems": 1, "maxItems": ReadMark::GROUPS_MAX, "items": schema("Group")}))]),
+    ]});
+    vec![
+        ("Group", json!({"type": "string", "pattern": GROUP_PATTERN})),
+        ("Notification", entry),
+        (
+            "NotificationPage",
+            page_of("Notification", &[("unread", count.clone()), ("seq", count.clone()), ("epoch", json!({"type": "string"}))]),
+        ),
+        ("Unread", object(false, &[("unread", count)])),
+        ("ReadMark", mark),
+        ("Preferences", preferences("", ways(""))),
+        ("NewPreferences", preferences("?", nullable(&ways("?")))),
     ]
 }
 
@@ -284,6 +340,8 @@ pub(super) fn parameters() -> Value {
         "limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT})),
         "cursor": query("cursor", json!({"type": "string", "pattern": CURSOR_PATTERN})),
         "order": query("order", json!({"type": "string", "enum": ["asc", "desc"], "default": "asc"})),
+        "grouped": query("grouped", json!({"type": "boolean", "default": false})),
+        "unread": query("unread", json!({"type": "boolean", "default": false})),
         "cookies": query("cookies", json!({"type": "boolean", "default": false})),
         "idempotency_key": header("Idempotency-Key", "Repeats with the same key take effect once.",
             json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"})),

@@ -80,7 +80,7 @@ pub(super) fn card(user: UserId) -> AuthorCard {
     }
 }
 
-fn user_view(viewer: Option<UserId>, user: UserId) -> UserView {
+pub(super) fn user_view(viewer: Option<UserId>, user: UserId) -> UserView {
     let other = viewer.is_some_and(|viewer| viewer != user);
     UserView { card: card(user), followers: 1, following: 2, posts: 3, viewer: other.then(UserViewer::default) }
 }

@@ -5,6 +5,7 @@ mod bodies;
 mod doubles;
 mod framing;
 mod headers;
+mod notifications;
 mod openapi;
 mod origins;
 mod problems;
@@ -56,6 +57,7 @@ impl Stage {
         let services = Services {
             reads: doubles.clone(),
             writes: doubles.clone(),
+            notifications: doubles.clone(),
             sign_in: doubles.clone(),
             operations: doubles.clone(),
             sealer: Sealer::new(&test_secret()),

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod comments;
+mod inbox;
 mod mentions;
 mod needs;
 mod pairs;
@@ -112,6 +113,7 @@ impl Transition {
         rows.accounts.extend(self.after.accounts);
         rows.sessions.extend(self.after.sessions);
         rows.names.extend(self.after.names);
+        rows.preferences.extend(self.after.preferences);
         counters_add(&mut rows.counters, self.after.counters);
         rows
     }
@@ -128,6 +130,7 @@ impl Transition {
             | Command::DeleteComment { .. }
             | Command::SetCommentLike { .. } => comments::decide(self, entry),
             Command::SetFollow { .. } | Command::SetBlock { .. } | Command::SetMute { .. } => pairs::decide(self, entry),
+            Command::MarkRead { .. } | Command::SetPreferences { .. } => inbox::decide(self, entry),
             _ => accounts::decide(self, entry),
         }
     }

@@ -12,7 +12,7 @@ use super::super::writes::{Known, Progress};
 use super::*;
 use crate::vocabulary::command::{Command, Entry};
 use crate::vocabulary::ids::{PostId, UserId, WriteId};
-use crate::vocabulary::owner::LaneAddress;
+use crate::vocabulary::owner::{LANES, LaneAddress};
 use crate::vocabulary::text::PostBody;
 
 const AUTHOR: UserId = UserId::from_raw(1);
@@ -28,8 +28,9 @@ fn start(town: &Town, shard: ShardIndex) -> Mailbox<RelayCourier> {
             WriteSupervisor::new(Arc::clone(&town.ledger), of.index, runtime.clone(), bounds, Limiter::fixed(1), Lanes::default(), cursor);
         Mailbox::new(supervisor.start(), "write_supervisor", 16)
     });
-    let lanes: Vec<LaneRow> =
-        (0..40).map(|lane| LaneRow { lane: Lane(lane), applied: Position::START, relayed: Position::START }).collect();
+    let lanes: Vec<LaneRow> = (0..LANES)
+        .map(|lane| LaneRow { lane: Lane(lane), applied: Position::START, relayed: Position::START, notified: Position::START })
+        .collect();
     let courier = RelayCourier::new(Arc::clone(&town.ledger), shard, runtime.clone(), supervisors.collect(), &lanes, HashMap::new());
     Mailbox::new(courier.start(), "relay_courier", 1)
 }

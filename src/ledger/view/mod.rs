@@ -7,6 +7,7 @@
 mod cards;
 mod comments;
 mod lists;
+mod notifications;
 mod objects;
 mod posts;
 mod preview;
@@ -14,6 +15,7 @@ mod preview;
 mod tests;
 mod users;
 
+pub use notifications::{Excerpt, NotificationView};
 pub use objects::{AuthorCard, CommentView, Order, Page, PostView, PostViewer, UserRef, UserView, UserViewer, ViewError};
 pub use preview::{PROVISIONAL, Preview, Seen};
 

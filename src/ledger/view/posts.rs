@@ -40,10 +40,11 @@ pub(super) fn is_plain(needs: &Needs) -> bool {
         sessions,
         sessions_of,
         names,
+        preferences,
     } = needs;
     let below = comments.is_empty() && comment_counters.is_empty() && comment_likes.is_empty();
     let users = relations.is_empty() && mutes.is_empty() && author_posts.is_empty() && user_counters.is_empty() && accounts.is_empty();
-    below && users && sessions.is_empty() && sessions_of.is_empty() && names.is_empty()
+    below && users && sessions.is_empty() && sessions_of.is_empty() && names.is_empty() && preferences.is_empty()
 }
 
 /// The post that rows hold: `Gone` if it was deleted.

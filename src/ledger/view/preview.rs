@@ -117,6 +117,9 @@ impl View {
     }
 
     async fn preview_user(&self, entry: &Entry, user: UserId) -> Result<Result<Preview, Rejection>, ViewError> {
+        if matches!(entry.command, Command::MarkRead { .. } | Command::SetPreferences { .. }) {
+            return Ok(Ok(Preview(Shape::Nothing)));
+        }
         if let Some(other) = other_of(&entry.command) {
             match self.card(Some(entry.author), other).await {
                 Ok(_) => {}

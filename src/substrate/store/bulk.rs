@@ -8,15 +8,15 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, ValueTuple};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Statement, StatementBuilder, Value};
 
 use super::error::StoreError;
 
-/// The most keys that one statement looks for. A key has at most two parts, so this stays far below the 32766 parameters of
+/// The most keys that one statement looks for. A key has at most five parts, so this stays far below the 32766 parameters of
 /// SQLite and the 65535 of PostgreSQL.
 const LOAD_KEYS_MAX: usize = 1024;
-/// The most rows that one statement saves. A row has at most ten columns.
+/// The most rows that one statement saves. A row has at most thirteen columns.
 const SAVE_ROWS_MAX: usize = 512;
 
 /// A key as the parameters of a statement.
@@ -128,13 +128,13 @@ fn load_text<T: Table>(backend: DbBackend, count: usize) -> String {
     let mut select = Query::select();
     select.columns(T::COLUMNS.iter().copied()).from(T::Entity::default());
     match key {
-        [first, second] => {
-            let pairs = std::iter::repeat_n((0_i64, 0_i64), count);
-            let listed = Query::select().column(Asterisk).from_values(pairs, "wanted").take();
-            select.and_where(Expr::tuple([Expr::col(*first), Expr::col(*second)]).in_subquery(listed));
+        [single] => {
+            select.and_where(Expr::col(*single).is_in(std::iter::repeat_n(0_i64, count)));
         }
-        _ => {
-            select.and_where(Expr::col(key[0]).is_in(std::iter::repeat_n(0_i64, count)));
+        parts => {
+            let tuples = std::iter::repeat_n(ValueTuple::Many(vec![Value::from(0_i64); parts.len()]), count);
+            let listed = Query::select().column(Asterisk).from_values(tuples, "wanted").take();
+            select.and_where(Expr::tuple(parts.iter().map(|part| Expr::col(*part))).in_subquery(listed));
         }
     }
     backend.build(&select).sql

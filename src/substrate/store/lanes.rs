@@ -62,12 +62,17 @@ pub(super) async fn lock(link: &Link, wanted: &[Lane]) -> Result<(), StoreError>
 
 pub(super) async fn read(link: &Link) -> Result<Vec<LaneRow>, StoreError> {
     let query = Query::select()
-        .columns([lanes::Column::Lane, lanes::Column::Applied, lanes::Column::Relayed])
+        .columns([lanes::Column::Lane, lanes::Column::Applied, lanes::Column::Relayed, lanes::Column::Notified])
         .from(lanes::Entity)
         .order_by(lanes::Column::Lane, Order::Asc)
         .take();
     let rows = link.rows(&query).await?;
-    rows.iter().map(|row| Ok(LaneRow { lane: lane(row, 0)?, applied: position(row, 1)?, relayed: position(row, 2)? })).collect()
+    rows.iter()
+        .map(|row| {
+            let (applied, relayed, notified) = (position(row, 1)?, position(row, 2)?, position(row, 3)?);
+            Ok(LaneRow { lane: lane(row, 0)?, applied, relayed, notified })
+        })
+        .collect()
 }
 
 pub(super) async fn read_cursors(link: &Link) -> Result<Vec<(SourceLane, Position)>, StoreError> {
@@ -113,9 +118,21 @@ pub(super) async fn relayed(link: &Link, lane: Lane, through: Position) -> Resul
         .and_where(Expr::col(lanes::Column::Relayed).lt(number(through.0)))
         .take();
     link.execute(&update).await?;
-    super::events::trim(link, lane, through).await
+    trim_events(link, lane).await
 }
 
-async fn expect_changed(link: &Link, update: &UpdateStatement, rows: u64) -> Result<(), StoreError> {
+/// Takes away the events of a lane that were relayed, and of which everybody was told.
+pub(super) async fn trim_events(link: &Link, wanted: Lane) -> Result<(), StoreError> {
+    let query = Query::select()
+        .columns([lanes::Column::Relayed, lanes::Column::Notified])
+        .from(lanes::Entity)
+        .and_where(Expr::col(lanes::Column::Lane).eq(i64::from(wanted.0)))
+        .take();
+    let rows = link.rows(&query).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    super::events::trim(link, wanted, position(row, 0)?.min(position(row, 1)?)).await
+}
+
+pub(super) async fn expect_changed(link: &Link, update: &UpdateStatement, rows: u64) -> Result<(), StoreError> {
     if link.execute(update).await? == rows { Ok(()) } else { Err(StoreError::Fenced) }
 }

@@ -9,6 +9,7 @@ use super::accounts::{Accounts, Names, Sessions};
 use super::bulk::{Link, Table};
 use super::comments::{CommentCounts, CommentLikes, Comments};
 use super::error::StoreError;
+use super::inbox::PreferencesTable;
 use super::posts::{PostCounts, PostLikes, Posts, Subscriptions};
 use super::relations::{AuthorPosts, Mutes, Relations, UserCounts};
 use super::rows::{Counters, Needs, Rows};
@@ -36,6 +37,8 @@ pub(super) async fn load(link: &Link, needs: &Needs) -> Result<Rows, StoreError>
         sessions: link.load::<Sessions>(needs.sessions.clone()).await?.into_iter().collect(),
         names: link.load::<Names>(needs.names.clone()).await?.into_iter().collect(),
         kept_writes: Vec::new(),
+        preferences: link.load::<PreferencesTable>(needs.preferences.clone()).await?.into_iter().collect(),
+        read_marks: Vec::new(),
         counters,
     };
     load_open_sessions(link, &needs.sessions_of, &mut rows).await?;

@@ -111,7 +111,7 @@ pub(super) fn subscription_mode(number: i64) -> Result<SubscriptionMode, DbErr> 
     }
 }
 
-const MODE_SUBSCRIBED: i64 = 1;
+pub(super) const MODE_SUBSCRIBED: i64 = 1;
 const MODE_MUTED: i64 = 2;
 const MODE_DEFAULT: i64 = 3;
 

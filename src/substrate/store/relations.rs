@@ -59,7 +59,7 @@ const NOTIFY_AUTOMATIC: i64 = 1;
 const NOTIFY_ALWAYS: i64 = 2;
 const NOTIFY_NEVER: i64 = 3;
 
-fn notify_code(notify: FollowNotify) -> i64 {
+pub(super) fn notify_code(notify: FollowNotify) -> i64 {
     match notify {
         FollowNotify::Automatic => NOTIFY_AUTOMATIC,
         FollowNotify::Always => NOTIFY_ALWAYS,

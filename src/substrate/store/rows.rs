@@ -6,9 +6,11 @@ use std::collections::HashMap;
 
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::SubscriptionMode;
+use crate::vocabulary::entry::ReadMark;
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, NameKey, ShardIndex};
+use crate::vocabulary::preferences::Preferences;
 use crate::vocabulary::relation::PairState;
 use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody, Username};
 
@@ -121,6 +123,13 @@ pub struct NameRow {
     pub position: Position,
 }
 
+/// What somebody wants to hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreferencesRow {
+    pub preferences: Preferences,
+    pub position: Position,
+}
+
 /// `likes` and `comments` of a post; `position` is that of the last write that moved one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PostCounters {
@@ -156,6 +165,7 @@ pub struct Needs {
     /// All sessions of these users that have not ended.
     pub sessions_of: Vec<UserId>,
     pub names: Vec<NameKey>,
+    pub preferences: Vec<UserId>,
 }
 
 /// Rows by key. As an answer: those that exist. As a saving: those that changed, inserted or replaced as a whole where the
@@ -175,6 +185,9 @@ pub struct Rows {
     pub names: HashMap<NameKey, NameRow>,
     /// Only saved, never loaded through `Needs`; keyed by the author.
     pub kept_writes: Vec<(UserId, KeptWrite)>,
+    pub preferences: HashMap<UserId, PreferencesRow>,
+    /// Not saved with the rows, but by [`super::WriteTx::inbox_mark_read`], one after the other.
+    pub read_marks: Vec<(UserId, ReadMark)>,
     pub counters: Counters,
 }
 
@@ -195,6 +208,8 @@ pub struct LaneRow {
     pub applied: Position,
     /// All relays of entries up to here have reached their owners.
     pub relayed: Position,
+    /// All who should know of entries up to here were told.
+    pub notified: Position,
 }
 
 /// How far a destination shard has been told by one lane of a source shard.

@@ -93,9 +93,14 @@ impl Store {
     async fn make_first_rows(&self) -> Result<(), StoreError> {
         let tx = self.begin().await?;
         let mut lane_rows = Query::insert();
-        lane_rows.into_table(lanes::Entity).columns([lanes::Column::Lane, lanes::Column::Applied, lanes::Column::Relayed]);
+        lane_rows.into_table(lanes::Entity).columns([
+            lanes::Column::Lane,
+            lanes::Column::Applied,
+            lanes::Column::Relayed,
+            lanes::Column::Notified,
+        ]);
         for lane in 0..LANES {
-            lane_rows.values_panic([i64::from(lane).into(), 0_i64.into(), 0_i64.into()]);
+            lane_rows.values_panic([i64::from(lane).into(), 0_i64.into(), 0_i64.into(), 0_i64.into()]);
         }
         lane_rows.on_conflict(OnConflict::column(lanes::Column::Lane).do_nothing().to_owned());
         tx.link.execute(&lane_rows).await?;

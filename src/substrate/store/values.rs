@@ -50,6 +50,14 @@ pub(super) fn comment(row: &QueryResult, index: usize) -> Result<CommentId, DbEr
     unsigned(row, index).map(CommentId::from_raw)
 }
 
+pub(super) fn post_or_null(row: &QueryResult, index: usize) -> Result<Option<PostId>, DbErr> {
+    Ok(unsigned_or_null(row, index)?.map(PostId::from_raw))
+}
+
+pub(super) fn comment_or_null(row: &QueryResult, index: usize) -> Result<Option<CommentId>, DbErr> {
+    Ok(unsigned_or_null(row, index)?.map(CommentId::from_raw))
+}
+
 /// A small number: a lane, a shard, a count.
 pub(super) fn small<T: TryFrom<i64>>(row: &QueryResult, index: usize) -> Result<T, DbErr> {
     let number = get::<i64>(row, index)?;
@@ -96,6 +104,15 @@ impl<A: Key, B: Key> Key for (A, B) {
     fn push(&self, values: &mut Vec<Value>) {
         self.0.push(values);
         self.1.push(values);
+    }
+}
+
+/// A place in a sequence.
+impl Key for u64 {
+    const PARTS: usize = 1;
+
+    fn push(&self, values: &mut Vec<Value>) {
+        values.push(number(*self));
     }
 }
 

@@ -7,6 +7,7 @@ use super::accounts::{Accounts, Names, Sessions};
 use super::bulk::Link;
 use super::comments::{CommentCounts, CommentLikes, Comments};
 use super::error::StoreError;
+use super::inbox::PreferencesTable;
 use super::lanes::{self, LaneMove};
 use super::posts::{PostCounts, PostLikes, Posts, Subscriptions};
 use super::relations::{AuthorPosts, Mutes, Relations, UserCounts};
@@ -59,6 +60,7 @@ impl WriteTx {
         link.save::<Accounts>(rows.accounts.iter().collect()).await?;
         link.save::<Sessions>(rows.sessions.iter().collect()).await?;
         link.save::<Names>(rows.names.iter().collect()).await?;
+        link.save::<PreferencesTable>(rows.preferences.iter().collect()).await?;
         fail::fail_point!("apply::between_rows_and_counters");
         link.save::<PostCounts>(rows.counters.posts.iter().collect()).await?;
         link.save::<CommentCounts>(rows.counters.comments.iter().collect()).await?;

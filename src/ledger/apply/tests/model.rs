@@ -110,6 +110,8 @@ impl Model {
             sessions: those(&needs.sessions, &all.sessions),
             names: those(&needs.names, &all.names),
             kept_writes: Vec::new(),
+            preferences: those(&needs.preferences, &all.preferences),
+            read_marks: Vec::new(),
             counters: Counters {
                 posts: those(&needs.post_counters, &all.counters.posts),
                 comments: those(&needs.comment_counters, &all.counters.comments),

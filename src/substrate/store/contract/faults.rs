@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, Database};
 use crate::substrate::store::rows::Rows;
 use crate::substrate::store::{Backend, Store, StoreError, StoreErrorKind, StoreOptions};
 use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::LANES;
 use crate::vocabulary::text::PostBody;
 
 use super::TestShard;
@@ -101,7 +102,7 @@ async fn a_read_only_database_is_unavailable_and_can_still_be_read() {
     let refused = save(&shard.store, &one_like()).await.expect_err("read-only");
 
     assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
-    assert_eq!(shard.store.snapshot().await.expect("a snapshot").lanes().await.expect("lanes").len(), 40);
+    assert_eq!(shard.store.snapshot().await.expect("a snapshot").lanes().await.expect("lanes").len(), usize::from(LANES));
     shard.raw_writer().execute_unprepared("PRAGMA query_only = off").await.expect("takes it away");
     save(&shard.store, &one_like()).await.expect("writable again");
 }

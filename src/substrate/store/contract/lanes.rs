@@ -19,7 +19,7 @@ on_both!(
     locking_lanes_in_any_order_never_ends_in_a_circle,
     a_transaction_that_is_dropped_leaves_nothing,
     a_cursor_moves_only_from_where_it_is_known,
-    events_are_read_in_order_and_trimmed_once_they_are_relayed,
+    events_are_read_in_order_and_trimmed_once_they_are_relayed_and_told,
 );
 
 fn step(lane: u16, known: u64, next: u64) -> LaneMove {
@@ -157,7 +157,7 @@ async fn a_cursor_moves_only_from_where_it_is_known(shard: TestShard) {
     assert!(matches!(advance(unknown, 3, 4).await, Err(StoreError::Fenced)), "a cursor that is not there stands at the start");
 }
 
-async fn events_are_read_in_order_and_trimmed_once_they_are_relayed(shard: TestShard) {
+async fn events_are_read_in_order_and_trimmed_once_they_are_relayed_and_told(shard: TestShard) {
     let row =
         |lane, position: u64| EventsRow { lane: Lane(lane), position: Position(position), payload: vec![0, lane as u8, position as u8] };
     let mut tx = shard.store.begin().await.expect("begins");
@@ -174,11 +174,18 @@ async fn events_are_read_in_order_and_trimmed_once_they_are_relayed(shard: TestS
 
     for through in [20, 10] {
         let mut tx = shard.store.begin().await.expect("begins");
-        tx.lane_relayed(Lane(1), Position(through)).await.expect("trims");
+        tx.lane_relayed(Lane(1), Position(through)).await.expect("moves");
+        tx.commit().await.expect("commits");
+    }
+    assert_eq!(read(1, 0, 9).await.len(), 3, "nobody was told yet");
+    for through in [30, 10] {
+        let mut tx = shard.store.begin().await.expect("begins");
+        tx.lane_notified(Lane(1), Position(through)).await.expect("trims");
         tx.commit().await.expect("commits");
     }
 
     assert_eq!(read(1, 0, 9).await, [row(1, 30)]);
     assert_eq!(read(2, 0, 9).await, [row(2, 15)], "other lanes keep theirs");
-    assert_eq!(lanes(&shard).await[1].relayed, Position(20), "never back");
+    let lane = lanes(&shard).await[1];
+    assert_eq!((lane.relayed, lane.notified), (Position(20), Position(30)), "never back");
 }

@@ -1,12 +1,14 @@
 //! Rows: what was saved comes back, only forward, and counters are added to.
 
 use crate::substrate::store::rows::{
-    AccountRow, AuthorPostRow, CommentRow, Counters, LikeRow, MuteRow, NameRow, Needs, PostCounters, PostRow, RelationRow, Role, Rows,
-    SessionRow, SubscriptionRow, UserCounters,
+    AccountRow, AuthorPostRow, CommentRow, Counters, LikeRow, MuteRow, NameRow, Needs, PostCounters, PostRow, PreferencesRow, RelationRow,
+    Role, Rows, SessionRow, SubscriptionRow, UserCounters,
 };
 use crate::vocabulary::command::SubscriptionMode;
+use crate::vocabulary::entry::NotificationKind;
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId};
 use crate::vocabulary::owner::NameKey;
+use crate::vocabulary::preferences::{Preferences, QuietHours, Ways};
 use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
 use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody, Username};
 
@@ -126,6 +128,10 @@ fn one_of_each() -> (Rows, Needs) {
     rows.accounts.insert(user(1), account);
     rows.sessions.insert(SessionId::from_raw(1), SessionRow { ended_at: Some(11), generation: u32::MAX, ..session_row(1, 1, 4) });
     rows.names.insert(name("subject:https://issuer\n'; DROP TABLE names"), NameRow { user: user(1), position: Position(4) });
+    let mut preferences = Preferences::default();
+    preferences.set_ways(NotificationKind::Like, Ways { inbox: false, ..Ways::default() });
+    preferences.quiet_hours = Some(QuietHours { from: 1320, to: 420, time_zone: "Asia/Seoul".to_owned() });
+    rows.preferences.insert(user(1), PreferencesRow { preferences, position: Position(4) });
     rows.counters.posts.insert(post(1), PostCounters { likes: 1, comments: 2, position: Position(big) });
     rows.counters.comments.insert(comment(9), 3);
     rows.counters.users.insert(user(1), UserCounters { posts: 1, followers: 2, following: 3 });
@@ -145,6 +151,7 @@ fn one_of_each() -> (Rows, Needs) {
         sessions: vec![SessionId::from_raw(1)],
         sessions_of: Vec::new(),
         names: rows.names.keys().cloned().collect(),
+        preferences: vec![user(1)],
     };
     (rows, needs)
 }

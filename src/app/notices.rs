@@ -1,0 +1,47 @@
+//! What the API needs of inboxes, filled in: entries from `notify`, names and texts from the view.
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+use crate::api::ports::{NotificationPage, Notifications};
+use crate::ledger::view::{View, ViewError};
+use crate::notify::Inbox;
+use crate::notify::inbox::PageAsked;
+use crate::substrate::store::{StoreError, StoreErrorKind};
+use crate::support::chain::Chain;
+use crate::vocabulary::ids::UserId;
+use crate::vocabulary::preferences::Preferences;
+
+/// The inboxes as their owners see them.
+pub(super) struct Notices {
+    pub(super) inbox: Inbox,
+    pub(super) view: View,
+}
+
+impl Notifications for Notices {
+    fn list(&self, reader: UserId, asked: PageAsked) -> LocalBoxFuture<'_, Result<NotificationPage, ViewError>> {
+        async move {
+            let page = self.inbox.page(reader, asked).await.map_err(failed)?;
+            let items = self.view.notifications(reader, page.entries).await?;
+            Ok(NotificationPage { items, next: page.next, state: page.state, epoch: self.inbox.epoch() })
+        }
+        .boxed_local()
+    }
+
+    fn unread(&self, reader: UserId) -> LocalBoxFuture<'_, Result<u64, ViewError>> {
+        async move { self.inbox.state(reader).await.map(|state| state.unread).map_err(failed) }.boxed_local()
+    }
+
+    fn preferences(&self, reader: UserId) -> LocalBoxFuture<'_, Result<Preferences, ViewError>> {
+        async move { self.inbox.preferences(reader).await.map_err(failed) }.boxed_local()
+    }
+}
+
+/// What a reader is told of a failed read; the log gets the cause.
+fn failed(error: StoreError) -> ViewError {
+    tracing::warn!(error = %Chain(&error), "an inbox could not be read");
+    match error.kind() {
+        StoreErrorKind::Unavailable => ViewError::Unavailable { shard: "of the inbox".to_owned() },
+        _ => ViewError::Internal(Box::new(error)),
+    }
+}

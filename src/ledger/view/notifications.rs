@@ -1,0 +1,100 @@
+//! Inbox entries as their owner sees them: with the names of people, and the beginnings of what they are about.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{AuthorCard, View, ViewError};
+use crate::substrate::store::rows::{Needs, Rows};
+use crate::vocabulary::entry::InboxEntry;
+use crate::vocabulary::ids::{CommentId, PostId, UserId};
+use crate::vocabulary::owner::{Owner, ShardIndex};
+
+/// Characters of an excerpt.
+const EXCERPT_CHARACTERS_MAX: usize = 140;
+
+/// An entry with all that is shown of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationView {
+    pub entry: InboxEntry,
+    /// Newest first; those who are gone are missing.
+    pub actors: Vec<Arc<AuthorCard>>,
+    /// `None` if it is about no post, or if its reader cannot see it any more.
+    pub post: Option<Excerpt<PostId>>,
+    pub comment: Option<Excerpt<CommentId>>,
+}
+
+/// The beginning of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt<I> {
+    pub id: I,
+    pub text: String,
+}
+
+impl View {
+    /// Entries as their owner sees them, in their order.
+    pub async fn notifications(&self, owner: UserId, entries: Vec<InboxEntry>) -> Result<Vec<NotificationView>, ViewError> {
+        let cards = self.cards(Some(owner), entries.iter().flat_map(|entry| entry.line.actors.iter().copied())).await?;
+        let rows = self.objects_of(&entries).await?;
+        let hosts: HashSet<UserId> = rows.posts.values().map(|post| post.author).collect();
+        let mut hidden = HashSet::new();
+        for host in hosts {
+            if self.is_blocked(owner, host).await? {
+                hidden.insert(host);
+            }
+        }
+        let seen = entries.into_iter().map(|entry| {
+            let line = Arc::clone(&entry.line);
+            let host = line.post.and_then(|post| rows.posts.get(&post)).filter(|post| !post.deleted && !hidden.contains(&post.author));
+            let comment = line.comment.and_then(|comment| rows.comments.get(&comment)).filter(|comment| !comment.deleted);
+            NotificationView {
+                actors: line.actors.iter().filter_map(|actor| cards.get(actor).cloned()).collect(),
+                post: host.map(|post| Excerpt { id: post.post, text: excerpt(post.body.as_str()) }),
+                comment: comment
+                    .filter(|_| host.is_some())
+                    .map(|comment| Excerpt { id: comment.comment, text: excerpt(comment.body.as_str()) }),
+                entry,
+            }
+        });
+        Ok(seen.collect())
+    }
+
+    /// The posts and comments that entries are about, from each shard in one read.
+    async fn objects_of(&self, entries: &[InboxEntry]) -> Result<Rows, ViewError> {
+        let mut by_shard: HashMap<ShardIndex, Needs> = HashMap::new();
+        for line in entries.iter().map(|entry| &entry.line) {
+            let Some(post) = line.post else { continue };
+            let needs = by_shard.entry(self.ledger.index_of(&Owner::Post(post))).or_default();
+            needs.posts.push(post);
+            needs.comments.extend(line.comment);
+        }
+        let mut rows = Rows::default();
+        for (shard, needs) in by_shard {
+            let loaded = self.load(self.ledger.shard(shard), &needs, false).await?;
+            rows.posts.extend(loaded.rows.posts);
+            rows.comments.extend(loaded.rows.comments);
+        }
+        Ok(rows)
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT_CHARACTERS_MAX) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_ends_after_a_line_or_two() {
+        let long = "소식".repeat(EXCERPT_CHARACTERS_MAX);
+
+        assert_eq!(excerpt("short"), "short");
+        assert_eq!(excerpt(&"x".repeat(EXCERPT_CHARACTERS_MAX)).chars().count(), EXCERPT_CHARACTERS_MAX);
+        assert_eq!(excerpt(&long).chars().count(), EXCERPT_CHARACTERS_MAX + 1);
+        assert!(excerpt(&long).ends_with('…'));
+    }
+}

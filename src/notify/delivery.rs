@@ -1,0 +1,380 @@
+//! One delivery: notices for inboxes of one shard, in one transaction with the cursors of their sources.
+//!
+//! Parcels go in; entries, windows and counts are written, and the hints for open sockets come out. Promise: all of it or nothing, so a
+//! cursor is never apart from what it stands for. What the recipients' own rows say is read in the same transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::book::{Notice, Parcel, What};
+use super::coalesce;
+use super::preference::{Standing, admits};
+use crate::substrate::bus::{Hint, Told};
+use crate::substrate::store::rows::{Needs, Rows};
+use crate::substrate::store::{EntryKey, Store, StoreError, WindowKey, WindowRow, Withdrawal, WriteTx};
+use crate::support::faults::planted;
+use crate::support::snowflake::{IdError, IdMaker};
+use crate::vocabulary::Millis;
+use crate::vocabulary::entry::{EntryState, InboxEntry, InboxLine, InboxState};
+use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
+use crate::vocabulary::owner::{INBOX_LANES, LANES, Lane, Owner};
+use crate::vocabulary::preferences::Ways;
+
+/// Entries that one transaction withdraws. There may be a million about one post.
+const WITHDRAWN_MAX: u64 = 500;
+/// Windows that one transaction closes.
+const WINDOWS_MAX: u64 = 200;
+
+/// Why nothing was delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error("the shard's database did not take it")]
+    Store(#[from] StoreError),
+    #[error("there is no id for an entry")]
+    Id(#[from] IdError),
+}
+
+/// What a delivery stands on besides its database.
+#[derive(Clone)]
+pub struct Tools {
+    pub ids: Arc<IdMaker>,
+}
+
+/// Delivers, and answers what open sockets may hear of it.
+pub async fn deliver(store: &Store, tools: &Tools, parcels: &[Parcel], now: Millis) -> Result<Vec<Hint>, DeliveryError> {
+    let notices = || parcels.iter().flat_map(|parcel| &parcel.notices);
+    let mut hints = Vec::new();
+    for notice in notices() {
+        if let What::Withdraw { post, comment } = notice.what {
+            withdraw_most(store, post, comment, &mut hints).await?;
+        }
+    }
+    // A planted fault: where inboxes stand is read before the transaction that counts on.
+    let early = if planted("inbox::seq_outside") { Some(read_states(store, notices()).await?) } else { None };
+    if planted("notify::cursor_apart") {
+        move_cursors_apart(store, parcels).await?;
+    }
+
+    let mut tx = store.begin().await?;
+    tx.lanes_lock(&lanes_of(notices())).await?;
+    if !planted("notify::cursor_apart") {
+        for parcel in parcels {
+            tx.notice_cursor_advance(parcel.source, parcel.known, parcel.next).await?;
+        }
+    }
+    let mut delivery = Delivery::begin(tx, tools, notices(), now).await?;
+    if let Some(states) = early {
+        delivery.states.extend(states);
+    }
+    for notice in notices() {
+        delivery.take(notice).await?;
+    }
+    fail::fail_point!("notify::before_commit");
+    hints.extend(delivery.commit().await?);
+    fail::fail_point!("notify::after_commit");
+    Ok(hints)
+}
+
+/// Closes windows that are due: those with somebody in them become entries. Answers whether more may be due.
+pub async fn close_windows(store: &Store, tools: &Tools, now: Millis) -> Result<(Vec<Hint>, bool), DeliveryError> {
+    let mut tx = store.begin().await?;
+    tx.lanes_lock(&all_inbox_lanes()).await?;
+    let due = tx.windows_due(now, WINDOWS_MAX).await?;
+    let more = due.len() as u64 == WINDOWS_MAX;
+    let mut delivery = Delivery::bare(tx, tools, now);
+    delivery.load_states(due.iter().map(|(key, _)| key.recipient)).await?;
+    for (key, window) in due {
+        if window.people == 0 {
+            delivery.tx.window_delete(key).await?;
+            continue;
+        }
+        let actors = delivery.tx.window_newest(key, InboxLine::ACTORS_MAX as u64).await?;
+        let WindowRow { post, comment, people, stage, .. } = window;
+        let line = InboxLine { group: key.group, actors, count: people, post, comment, created_at: now };
+        delivery.append(key.recipient, Arc::new(line), true)?;
+        delivery.tx.window_empty(key).await?;
+        let stage = coalesce::next_stage(stage);
+        delivery.windows.insert(key, WindowRow { people: 0, stage, due_at: coalesce::due_at(now, stage), ..window });
+        delivery.changed.insert(key);
+    }
+    fail::fail_point!("notify::before_close");
+    Ok((delivery.commit().await?, more))
+}
+
+/// Withdraws what there is too much of for the delivery's own transaction. That nothing of it comes back is sure: it is deleted.
+async fn withdraw_most(store: &Store, post: PostId, comment: Option<CommentId>, hints: &mut Vec<Hint>) -> Result<(), DeliveryError> {
+    loop {
+        let mut tx = store.begin().await?;
+        tx.lanes_lock(&all_inbox_lanes()).await?;
+        let keys = tx.inbox_withdraw(Withdrawal::Object { post, comment }, WITHDRAWN_MAX).await?;
+        let mut states = states_of(&mut tx, keys.iter().map(|(recipient, _)| *recipient)).await?;
+        let told = lower(&mut states, &keys);
+        tx.inbox_save(&[], &states).await?;
+        tx.commit().await?;
+        hints.extend(told);
+        if (keys.len() as u64) < WITHDRAWN_MAX {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes withdrawn entries out of the counts of unread ones.
+fn lower(states: &mut BTreeMap<UserId, InboxState>, keys: &[EntryKey]) -> Vec<Hint> {
+    let mut hints = Vec::with_capacity(keys.len());
+    for (recipient, seq) in keys {
+        let state = states.entry(*recipient).or_default();
+        state.unread = state.unread.saturating_sub(1);
+        hints.push(Hint::Withdrawn { user: *recipient, seq: *seq, unread: state.unread });
+    }
+    hints
+}
+
+async fn states_of(tx: &mut WriteTx, recipients: impl Iterator<Item = UserId>) -> Result<BTreeMap<UserId, InboxState>, StoreError> {
+    Ok(tx.inbox_states(recipients.collect()).await?.into_iter().collect())
+}
+
+async fn read_states(store: &Store, notices: impl Iterator<Item = &Notice>) -> Result<BTreeMap<UserId, InboxState>, StoreError> {
+    let mut snapshot = store.snapshot().await?;
+    let mut states = BTreeMap::new();
+    for notice in notices {
+        states.insert(notice.recipient(), snapshot.inbox_state(notice.recipient()).await?);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    Ok(states)
+}
+
+async fn move_cursors_apart(store: &Store, parcels: &[Parcel]) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    for parcel in parcels {
+        tx.notice_cursor_advance(parcel.source, parcel.known, parcel.next).await?;
+    }
+    tx.commit().await
+}
+
+fn all_inbox_lanes() -> Vec<Lane> {
+    (LANES - INBOX_LANES..LANES).map(Lane).collect()
+}
+
+fn lanes_of<'a>(notices: impl Iterator<Item = &'a Notice>) -> Vec<Lane> {
+    let mut lanes = BTreeSet::new();
+    for notice in notices {
+        if matches!(notice.what, What::Withdraw { .. }) {
+            return all_inbox_lanes();
+        }
+        lanes.insert(Owner::Inbox(notice.recipient()).lane());
+    }
+    lanes.into_iter().collect()
+}
+
+/// A transaction with what it knows and has yet to write.
+struct Delivery<'a> {
+    tx: WriteTx,
+    tools: &'a Tools,
+    now: Millis,
+    rows: Rows,
+    states: BTreeMap<UserId, InboxState>,
+    windows: HashMap<WindowKey, WindowRow>,
+    /// Windows whose row is not as it was loaded.
+    changed: HashSet<WindowKey>,
+    /// Who is in a window, of those who are about to come in.
+    members: HashSet<(WindowKey, UserId)>,
+    newcomers: Vec<((WindowKey, UserId), Position)>,
+    entries: Vec<(UserId, InboxEntry)>,
+    told: Vec<(Arc<InboxLine>, Vec<Told>)>,
+    withdrawn: Vec<Hint>,
+}
+
+impl<'a> Delivery<'a> {
+    fn bare(tx: WriteTx, tools: &'a Tools, now: Millis) -> Self {
+        Self {
+            tx,
+            tools,
+            now,
+            rows: Rows::default(),
+            states: BTreeMap::new(),
+            windows: HashMap::new(),
+            changed: HashSet::new(),
+            members: HashSet::new(),
+            newcomers: Vec::new(),
+            entries: Vec::new(),
+            told: Vec::new(),
+            withdrawn: Vec::new(),
+        }
+    }
+
+    /// Loads, in a few statements, what all these notices need.
+    async fn begin(tx: WriteTx, tools: &'a Tools, notices: impl Iterator<Item = &Notice>, now: Millis) -> Result<Self, StoreError> {
+        let mut delivery = Self::bare(tx, tools, now);
+        let (mut needs, mut windows, mut members, mut recipients) = (Needs::default(), Vec::new(), Vec::new(), Vec::new());
+        for notice in notices {
+            let (recipient, actor) = (notice.recipient(), notice.cause.actor);
+            match &notice.what {
+                What::Withdraw { .. } => continue,
+                What::Entry(_) | What::Gather(_) => {
+                    needs.relations.push((recipient, actor));
+                    needs.relations.extend(notice.cause.host.map(|host| (recipient, host)));
+                    needs.mutes.push((recipient, actor));
+                    needs.preferences.push(recipient);
+                }
+                What::TakeBack(_) | What::Part(_) => {}
+            }
+            if let What::Gather(line) = &notice.what {
+                let key = WindowKey { recipient, group: line.group };
+                windows.push(key);
+                members.push((key, actor));
+            } else if let What::TakeBack(group) = notice.what {
+                windows.push(WindowKey { recipient, group });
+            }
+            recipients.push(recipient);
+        }
+        delivery.rows = delivery.tx.rows_load(&needs).await?;
+        delivery.windows = delivery.tx.windows_load(windows).await?;
+        delivery.members = delivery.tx.window_actors_load(members).await?.into_iter().collect();
+        delivery.load_states(recipients.into_iter()).await?;
+        Ok(delivery)
+    }
+
+    async fn load_states(&mut self, recipients: impl Iterator<Item = UserId>) -> Result<(), StoreError> {
+        let missing: Vec<UserId> = recipients.filter(|recipient| !self.states.contains_key(recipient)).collect();
+        self.states.extend(states_of(&mut self.tx, missing.into_iter()).await?);
+        Ok(())
+    }
+
+    async fn take(&mut self, notice: &Notice) -> Result<(), DeliveryError> {
+        let recipient = notice.recipient();
+        match &notice.what {
+            What::Entry(line) => {
+                if let Some(ways) = self.admitted(notice, line) {
+                    self.append(recipient, Arc::clone(line), ways.stream)?;
+                }
+            }
+            What::Gather(line) => {
+                if let Some(ways) = self.admitted(notice, line) {
+                    self.gather(notice, line, ways)?;
+                }
+            }
+            What::TakeBack(group) => self.take_back(WindowKey { recipient, group: *group }, notice.cause.actor).await?,
+            What::Part(other) => {
+                self.flush().await?;
+                for key in self.tx.windows_of_actor(recipient, *other).await? {
+                    self.leave(key, *other).await?;
+                }
+                self.withdraw(Withdrawal::Person { recipient, actor: *other }).await?;
+            }
+            What::Withdraw { post, comment } => {
+                self.flush().await?;
+                for (key, _) in self.tx.windows_about(*post, *comment, WINDOWS_MAX).await? {
+                    self.tx.window_delete(key).await?;
+                    self.windows.remove(&key);
+                    self.members.retain(|(of, _)| *of != key);
+                }
+                self.withdraw(Withdrawal::Object { post: *post, comment: *comment }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How the recipient wants to hear of it, if he is to be told at all.
+    fn admitted(&self, notice: &Notice, line: &InboxLine) -> Option<Ways> {
+        let (recipient, actor) = (notice.recipient(), notice.cause.actor);
+        let pair = |other: UserId| self.rows.relations.get(&(recipient, other)).map(|row| row.state).unwrap_or_default();
+        let ways = self.rows.preferences.get(&recipient).map(|row| row.preferences.ways(line.kind())).unwrap_or_default();
+        let standing = Standing {
+            ways,
+            actor: pair(actor),
+            host: notice.cause.host.map(pair).unwrap_or_default(),
+            muted: self.rows.mutes.get(&(recipient, actor)).is_some_and(|row| row.muting),
+        };
+        admits(&standing).then_some(ways)
+    }
+
+    /// Puts an entry into an inbox, at the next place.
+    fn append(&mut self, recipient: UserId, line: Arc<InboxLine>, stream: bool) -> Result<(), IdError> {
+        let state = self.states.entry(recipient).or_default();
+        state.seq += 1;
+        state.unread += 1;
+        let id = NotificationId::from_raw(self.tools.ids.next()?);
+        let told = Told { user: recipient, seq: state.seq, id };
+        let entry = InboxEntry { seq: state.seq, id, line: Arc::clone(&line), state: EntryState::Unread };
+        self.entries.push((recipient, entry));
+        if stream {
+            match self.told.iter_mut().rev().find(|(known, _)| Arc::ptr_eq(known, &line)) {
+                Some((_, all)) => all.push(told),
+                None => self.told.push((line, vec![told])),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first is told at once and opens a window; whoever comes while it is open waits in it.
+    fn gather(&mut self, notice: &Notice, line: &Arc<InboxLine>, ways: Ways) -> Result<(), IdError> {
+        let key = WindowKey { recipient: notice.recipient(), group: line.group };
+        let Some(window) = self.windows.get_mut(&key) else {
+            let InboxLine { post, comment, .. } = **line;
+            let window = WindowRow { post, comment, people: 0, stage: 0, due_at: coalesce::due_at(self.now, 0) };
+            self.windows.insert(key, window);
+            self.changed.insert(key);
+            return self.append(key.recipient, Arc::clone(line), ways.stream);
+        };
+        let member = (key, notice.cause.actor);
+        if self.members.insert(member) {
+            window.people += 1;
+            self.newcomers.push((member, notice.mark.position));
+            self.changed.insert(key);
+        }
+        Ok(())
+    }
+
+    async fn take_back(&mut self, key: WindowKey, actor: UserId) -> Result<(), StoreError> {
+        self.flush().await?;
+        if !self.leave(key, actor).await? {
+            self.withdraw(Withdrawal::Single { recipient: key.recipient, group: key.group, actor }).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a person out of a window; says whether he was in it.
+    async fn leave(&mut self, key: WindowKey, actor: UserId) -> Result<bool, StoreError> {
+        if !self.tx.window_actor_delete(key, actor).await? {
+            return Ok(false);
+        }
+        self.members.remove(&(key, actor));
+        if !self.windows.contains_key(&key) {
+            self.windows.extend(self.tx.windows_load(vec![key]).await?);
+        }
+        if let Some(window) = self.windows.get_mut(&key) {
+            window.people = window.people.saturating_sub(1);
+            self.changed.insert(key);
+        }
+        Ok(true)
+    }
+
+    async fn withdraw(&mut self, what: Withdrawal) -> Result<(), StoreError> {
+        loop {
+            let keys = self.tx.inbox_withdraw(what, WITHDRAWN_MAX).await?;
+            self.load_states(keys.iter().map(|(recipient, _)| *recipient)).await?;
+            self.withdrawn.extend(lower(&mut self.states, &keys));
+            if (keys.len() as u64) < WITHDRAWN_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what is yet to be written, so that statements about rows find it.
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        self.tx.inbox_save(&self.entries, &self.states).await?;
+        self.entries.clear();
+        self.tx.window_actors_save(&self.newcomers).await?;
+        self.newcomers.clear();
+        let changed: Vec<(WindowKey, WindowRow)> =
+            self.changed.drain().filter_map(|key| self.windows.get(&key).map(|window| (key, *window))).collect();
+        self.tx.windows_save(&changed).await
+    }
+
+    async fn commit(mut self) -> Result<Vec<Hint>, StoreError> {
+        self.flush().await?;
+        self.tx.commit().await?;
+        let told = self.told.into_iter().map(|(line, told)| Hint::Inbox { line, told });
+        Ok(told.chain(self.withdrawn).collect())
+    }
+}

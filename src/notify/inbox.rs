@@ -1,0 +1,93 @@
+//! Reading an inbox: where it stands, its entries, its groups, and what its owner wants to hear of.
+//!
+//! A user goes in; what his own shard has committed comes out. Writing goes through the journal like all else.
+
+use std::sync::Arc;
+
+use super::Ground;
+use crate::substrate::store::rows::Needs;
+use crate::substrate::store::{Snapshot, StoreError};
+use crate::vocabulary::entry::{Epoch, InboxEntry, InboxState};
+use crate::vocabulary::ids::UserId;
+use crate::vocabulary::owner::Owner;
+use crate::vocabulary::preferences::Preferences;
+
+/// The inboxes of all users. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbox {
+    ground: Arc<dyn Ground>,
+    epoch: Epoch,
+}
+
+/// What a page of an inbox shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageAsked {
+    /// Entries of one group as one.
+    pub grouped: bool,
+    /// Only what is unread.
+    pub unread: bool,
+    /// Go on before this `seq`.
+    pub before: Option<u64>,
+    pub limit: usize,
+}
+
+/// A page, with where the inbox stood when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxPage {
+    /// Newest first.
+    pub entries: Vec<InboxEntry>,
+    /// Where to go on, if more may follow.
+    pub next: Option<u64>,
+    pub state: InboxState,
+}
+
+impl Inbox {
+    /// `journal` names the life of the data: numbers of an inbox mean the same as long as it is the same.
+    pub fn new(ground: Arc<dyn Ground>, journal: uuid::Uuid) -> Self {
+        let (high, low) = journal.as_u64_pair();
+        Self { ground, epoch: Epoch(high ^ low) }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Where an inbox stands: one row.
+    pub async fn state(&self, user: UserId) -> Result<InboxState, StoreError> {
+        self.snapshot(user).await?.inbox_state(user).await
+    }
+
+    /// Entries after `after` in their order, withdrawn places included.
+    pub async fn after(&self, user: UserId, after: u64, limit: usize) -> Result<Vec<InboxEntry>, StoreError> {
+        self.snapshot(user).await?.inbox_after(user, after, limit as u64).await
+    }
+
+    /// A page of entries or groups.
+    pub async fn page(&self, user: UserId, asked: PageAsked) -> Result<InboxPage, StoreError> {
+        let PageAsked { grouped, unread, before, limit } = asked;
+        let mut snapshot = self.snapshot(user).await?;
+        let state = snapshot.inbox_state(user).await?;
+        // One more says whether another page follows.
+        let wanted = limit as u64 + 1;
+        let mut entries = if grouped {
+            snapshot.inbox_groups(user, before, unread, wanted).await?
+        } else {
+            snapshot.inbox_page(user, before, unread, wanted).await?
+        };
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries.last().filter(|_| more).map(|entry| entry.seq);
+        Ok(InboxPage { entries, next, state })
+    }
+
+    /// What a user wants to hear of.
+    pub async fn preferences(&self, user: UserId) -> Result<Preferences, StoreError> {
+        let needs = Needs { preferences: vec![user], ..Needs::default() };
+        let mut rows = self.snapshot(user).await?.rows_load(&needs).await?;
+        Ok(rows.preferences.remove(&user).map(|row| row.preferences).unwrap_or_default())
+    }
+
+    async fn snapshot(&self, user: UserId) -> Result<Snapshot, StoreError> {
+        self.ground.store(self.ground.place(&Owner::Inbox(user))).snapshot().await
+    }
+}

@@ -1,0 +1,412 @@
+//! The dispatcher of one shard: follows the events of its lanes and tells those who should know, wherever they live.
+//!
+//! Bells come in when something became visible; it reads the events itself, so a lost bell costs only time. Deliveries go out to the shards of
+//! the recipients, one at a time to each. Promise: each recipient has each entry once, in the order of its lane. Full: it stops reading
+//! events. A destination that is down is tried again; the others do not wait for it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use tokio::runtime::Handle;
+
+use super::book::{Book, Parcel};
+use super::delivery::{self, DeliveryError, Tools};
+use super::planner::{LaneAsked, LanePlan, OpenCrowd, PlanError, Planner};
+use super::retention::{self, Retention};
+use super::{Ground, Visible};
+use crate::substrate::bus::{Bus, Hint};
+use crate::substrate::store::rows::{LaneRow, SourceLane};
+use crate::substrate::store::{NoticeMark, Store, StoreError, StoreErrorKind};
+use crate::support::chain::Chain;
+use crate::support::clock::Clock;
+use crate::support::config::Notify;
+use crate::support::faults::planted;
+use crate::support::mailbox::{Envelope, Order, Ticket};
+use crate::vocabulary::ids::Position;
+use crate::vocabulary::owner::{Lane, ShardIndex};
+
+/// Notices in a dispatcher's hands: past that the events wait in their rows.
+const NOTICES_MAX: usize = 20_000;
+/// How long to wait before a shard that did not answer is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How often windows that are due are looked for, and the database learns how far the lanes are told.
+const TIDY_EVERY: Duration = Duration::from_millis(250);
+/// How often old entries are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// From the ledger: something became visible. Refused when one is waiting already, which is as good.
+pub struct Ring;
+
+impl Order for Ring {
+    type Reply = ();
+}
+
+/// From `app`, at the end: finish what is in hand and begin nothing more.
+pub struct Drain;
+
+impl Order for Drain {
+    type Reply = ();
+}
+
+/// What a dispatcher stands on.
+#[derive(Clone)]
+pub struct DispatcherParts {
+    pub ground: Arc<dyn Ground>,
+    pub bus: Arc<dyn Bus>,
+    pub clock: Arc<dyn Clock>,
+    pub tools: Tools,
+    pub settings: Notify,
+    /// Bytes of this shard's cache of participants.
+    pub cache_bytes: u64,
+    pub runtime: Handle,
+}
+
+pub struct NotificationDispatcher {
+    parts: DispatcherParts,
+    shard: ShardIndex,
+    planner: Arc<Planner>,
+    book: Book,
+    lanes: Vec<Lane>,
+    /// Crowds that were not told to their end.
+    open: HashMap<Lane, OpenCrowd>,
+    /// What is being done now, each at most once.
+    planning: bool,
+    closing: bool,
+    reporting: bool,
+    forgetting: bool,
+    forgotten_at: Option<Instant>,
+    delivering: HashSet<ShardIndex>,
+    asking: HashSet<ShardIndex>,
+    /// Until then a plan that failed is not tried again.
+    plan_after: Option<Instant>,
+    draining: Option<Ticket<()>>,
+}
+
+impl NotificationDispatcher {
+    /// `lanes` is where the shard's lanes are at start, as its database says.
+    pub fn new(parts: DispatcherParts, shard: ShardIndex, lanes: &[LaneRow]) -> Self {
+        let mut book = Book::new(shard);
+        for row in lanes {
+            book.begin(row.lane, row.notified);
+        }
+        let planner = Planner::new(Arc::clone(&parts.ground), shard, parts.cache_bytes, parts.settings.automatic_up_to);
+        Self {
+            parts,
+            shard,
+            planner: Arc::new(planner),
+            book,
+            lanes: lanes.iter().map(|row| row.lane).collect(),
+            open: HashMap::new(),
+            planning: false,
+            closing: false,
+            reporting: false,
+            forgetting: false,
+            forgotten_at: None,
+            delivering: HashSet::new(),
+            asking: HashSet::new(),
+            plan_after: None,
+            draining: None,
+        }
+    }
+
+    fn store(&self, shard: ShardIndex) -> Store {
+        self.parts.ground.store(shard).clone()
+    }
+
+    fn visible(&self) -> &Visible {
+        self.parts.ground.visible(self.shard)
+    }
+
+    /// Does all that can be done now.
+    fn step(&mut self, context: &mut Context<Self>) {
+        if self.draining.is_some() {
+            self.finish_draining(context);
+            return;
+        }
+        if planted("notify::stalled") {
+            return;
+        }
+        self.plan(context);
+        for destination in self.book.destinations() {
+            if self.book.knows_cursors(destination) {
+                self.deliver(destination, context);
+            } else {
+                self.ask_cursors(destination, context);
+            }
+        }
+    }
+
+    /// Lanes in which more can be seen than was planned.
+    fn due_lanes(&self) -> Vec<LaneAsked> {
+        let asked = self.lanes.iter().filter_map(|lane| {
+            let (planned, open) = (self.book.planned(*lane), self.open.get(lane).cloned());
+            let visible = self.visible().of(*lane);
+            (open.is_some() || visible > planned).then_some(LaneAsked { lane: *lane, planned, visible, open })
+        });
+        asked.collect()
+    }
+
+    fn plan(&mut self, context: &mut Context<Self>) {
+        let too_soon = self.plan_after.is_some_and(|after| Instant::now() < after);
+        if self.planning || too_soon || self.book.waiting() > NOTICES_MAX {
+            return;
+        }
+        let asked = self.due_lanes();
+        if asked.is_empty() {
+            return;
+        }
+        self.planning = true;
+        let planner = Arc::clone(&self.planner);
+        let planned = self.parts.runtime.spawn(async move { planner.plan(asked).await });
+        context.spawn(planned.into_actor(self).map(|planned, dispatcher, context| {
+            dispatcher.planning = false;
+            match planned {
+                Ok(Ok(plans)) => plans.into_iter().for_each(|plan| dispatcher.enter(plan)),
+                Ok(Err(error)) => dispatcher.plan_failed(&error, context),
+                Err(error) => dispatcher.plan_failed(&error, context),
+            }
+            dispatcher.step(context);
+        }));
+    }
+
+    fn enter(&mut self, plan: LanePlan) {
+        let LanePlan { lane, notices, planned, open } = plan;
+        self.book.enter(lane, notices);
+        self.book.set_planned(lane, planned);
+        match open {
+            Some(open) => self.open.insert(lane, open),
+            None => self.open.remove(&lane),
+        };
+    }
+
+    /// Nothing of it was kept: it is planned again.
+    fn plan_failed(&mut self, error: &(dyn std::error::Error + 'static), context: &mut Context<Self>) {
+        let is_down =
+            matches!(error.downcast_ref::<PlanError>(), Some(PlanError::Store(store)) if store.kind() == StoreErrorKind::Unavailable);
+        if is_down {
+            tracing::debug!(shard = self.shard.0, error = %Chain(error), "who is to be told cannot be read; trying again");
+        } else {
+            tracing::error!(shard = self.shard.0, error = %Chain(error), "who is to be told cannot be found out; trying again");
+        }
+        self.plan_after = Some(Instant::now() + RETRY_AFTER);
+        context.run_later(RETRY_AFTER, Self::step);
+    }
+
+    /// Asks a destination how far it has been told: the first time, and when it knew better.
+    fn ask_cursors(&mut self, destination: ShardIndex, context: &mut Context<Self>) {
+        if !self.asking.insert(destination) {
+            return;
+        }
+        let store = self.store(destination);
+        let read = self.parts.runtime.spawn(async move { store.snapshot().await?.notice_cursors().await });
+        context.spawn(read.into_actor(self).map(
+            move |read: Result<Result<HashMap<SourceLane, NoticeMark>, StoreError>, _>, dispatcher, context| {
+                dispatcher.asking.remove(&destination);
+                match read {
+                    Ok(Ok(cursors)) => {
+                        dispatcher.book.set_cursors(destination, &cursors);
+                        dispatcher.step(context);
+                    }
+                    Ok(Err(error)) => dispatcher.try_later(destination, &DeliveryError::Store(error), context),
+                    Err(error) => tracing::error!(%error, "asking for cursors was cut short"),
+                }
+            },
+        ));
+    }
+
+    fn deliver(&mut self, destination: ShardIndex, context: &mut Context<Self>) {
+        if self.delivering.contains(&destination) {
+            return;
+        }
+        let parcels = self.book.parcels(destination);
+        if parcels.is_empty() {
+            return;
+        }
+        self.delivering.insert(destination);
+        let (store, tools, now) = (self.store(destination), self.parts.tools.clone(), self.parts.clock.now());
+        let delivered = self.parts.runtime.spawn(async move {
+            let began = Instant::now();
+            let result = delivery::deliver(&store, &tools, &parcels, now).await;
+            metrics::histogram!("sosik_delivery_seconds").record(began.elapsed());
+            (result, parcels)
+        });
+        context.spawn(delivered.into_actor(self).map(move |delivered, dispatcher, context| {
+            dispatcher.delivering.remove(&destination);
+            match delivered {
+                Ok((result, parcels)) => dispatcher.ended(destination, result, &parcels, context),
+                Err(error) => {
+                    tracing::error!(%error, "a delivery was cut short; trying again");
+                    context.run_later(RETRY_AFTER, Self::step);
+                }
+            }
+        }));
+    }
+
+    fn ended(
+        &mut self,
+        destination: ShardIndex,
+        result: Result<Vec<Hint>, DeliveryError>,
+        parcels: &[Parcel],
+        context: &mut Context<Self>,
+    ) {
+        match result {
+            Ok(hints) => {
+                let notices: usize = parcels.iter().map(|parcel| parcel.notices.len()).sum();
+                metrics::counter!("sosik_notices_delivered_total").increment(notices as u64);
+                self.book.delivered(destination, parcels);
+                self.publish(hints);
+                self.step(context);
+            }
+            // It was told further than we knew: a commit succeeded although its answer did not come.
+            Err(DeliveryError::Store(StoreError::Fenced)) => self.ask_cursors(destination, context),
+            Err(error) => self.try_later(destination, &error, context),
+        }
+    }
+
+    fn publish(&self, hints: Vec<Hint>) {
+        hints.into_iter().for_each(|hint| self.parts.bus.publish(hint));
+    }
+
+    /// Holds a destination back for a moment. It counts as being delivered to meanwhile.
+    fn try_later(&mut self, destination: ShardIndex, error: &DeliveryError, context: &mut Context<Self>) {
+        let is_down = matches!(error, DeliveryError::Store(store) if store.kind() == StoreErrorKind::Unavailable);
+        if is_down {
+            tracing::debug!(shard = destination.0, error = %Chain(error), "inboxes cannot be reached; trying again");
+        } else {
+            tracing::error!(shard = destination.0, error = %Chain(error), "inboxes were not told; trying again");
+        }
+        self.delivering.insert(destination);
+        context.run_later(RETRY_AFTER, move |dispatcher, context| {
+            dispatcher.delivering.remove(&destination);
+            dispatcher.step(context);
+        });
+    }
+
+    fn tidy(&mut self, context: &mut Context<Self>) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.report(context);
+        self.close_windows(context);
+        self.forget(context);
+        self.step(context);
+    }
+
+    /// Tells the own shard how far its lanes are told, so that their event rows go.
+    fn report(&mut self, context: &mut Context<Self>) {
+        if self.reporting {
+            return;
+        }
+        let moved = self.book.progress();
+        if moved.is_empty() {
+            return;
+        }
+        self.reporting = true;
+        let (store, lanes) = (self.store(self.shard), moved.clone());
+        let reported = self.parts.runtime.spawn(async move { report(&store, &lanes).await });
+        context.spawn(reported.into_actor(self).map(move |reported, dispatcher, _| {
+            dispatcher.reporting = false;
+            if !matches!(reported, Ok(Ok(()))) {
+                dispatcher.book.unreported(&moved);
+            }
+        }));
+    }
+
+    /// Turns windows of this shard's own inboxes that are due into entries.
+    fn close_windows(&mut self, context: &mut Context<Self>) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        let (store, tools, now) = (self.store(self.shard), self.parts.tools.clone(), self.parts.clock.now());
+        let closed = self.parts.runtime.spawn(async move {
+            let mut hints = Vec::new();
+            if store.snapshot().await?.windows_are_due(now).await? {
+                let mut more = true;
+                while more {
+                    let closed = delivery::close_windows(&store, &tools, now).await?;
+                    hints.extend(closed.0);
+                    more = closed.1;
+                }
+            }
+            Ok::<_, DeliveryError>(hints)
+        });
+        context.spawn(closed.into_actor(self).map(|closed, dispatcher, _| {
+            dispatcher.closing = false;
+            match closed {
+                Ok(Ok(hints)) => dispatcher.publish(hints),
+                Ok(Err(error)) => {
+                    tracing::debug!(shard = dispatcher.shard.0, error = %Chain(&error), "windows were not closed; trying again")
+                }
+                Err(error) => tracing::error!(%error, "closing windows was cut short"),
+            }
+        }));
+    }
+
+    /// Takes away old entries of this shard's own inboxes.
+    fn forget(&mut self, context: &mut Context<Self>) {
+        if self.forgetting || self.forgotten_at.is_some_and(|at| at.elapsed() < FORGET_EVERY && !planted("notify::forget_often")) {
+            return;
+        }
+        self.forgetting = true;
+        self.forgotten_at = Some(Instant::now());
+        let (store, now) = (self.store(self.shard), self.parts.clock.now());
+        let Notify { retention, retention_entries, .. } = self.parts.settings;
+        let kept = Retention { age_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX), entries: u64::from(retention_entries) };
+        let forgotten = self.parts.runtime.spawn(async move { retention::forget(&store, kept, now).await });
+        context.spawn(forgotten.into_actor(self).map(|forgotten, dispatcher, _| {
+            dispatcher.forgetting = false;
+            if let Ok(Err(error)) = forgotten {
+                tracing::warn!(shard = dispatcher.shard.0, error = %Chain(&error), "old entries could not be taken away");
+            }
+        }));
+    }
+
+    fn finish_draining(&mut self, context: &mut Context<Self>) {
+        let busy = !self.delivering.is_empty() || self.planning || self.closing || self.reporting || self.forgetting;
+        if busy {
+            context.run_later(TIDY_EVERY / 10, Self::step);
+        } else if let Some(ticket) = self.draining.take() {
+            ticket.answer(());
+            context.stop();
+        }
+    }
+}
+
+async fn report(store: &Store, lanes: &[(Lane, Position)]) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    for (lane, through) in lanes {
+        tx.lane_notified(*lane, *through).await?;
+    }
+    tx.commit().await
+}
+
+impl Actor for NotificationDispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.run_interval(TIDY_EVERY, Self::tidy);
+        self.step(context);
+    }
+}
+
+impl Handler<Envelope<Ring>> for NotificationDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Ring>, context: &mut Context<Self>) {
+        // The place is free before the look, so that a bell rung during it is heard.
+        envelope.ticket.answer(());
+        self.step(context);
+    }
+}
+
+impl Handler<Envelope<Drain>> for NotificationDispatcher {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Drain>, context: &mut Context<Self>) {
+        self.draining = Some(envelope.ticket);
+        self.step(context);
+    }
+}

@@ -1,0 +1,376 @@
+//! Events become notices: reads what happened in a lane, and who is to be told of it.
+//!
+//! How far each lane was planned goes in; notices with their destinations, and how far it is planned then, come out. Everything is read from
+//! committed rows. A crowd comes a page at a time: where it goes on is handed back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Ground;
+use super::audience::{Crowd, Errand, Scene, errand_of, group_of, merge_page};
+use super::book::{Cause, Notice, What};
+use super::participants::{COMMENTS_LOOKED_THROUGH, Participants};
+use crate::substrate::store::rows::{Needs, Rows};
+use crate::substrate::store::{NoticeMark, Snapshot, StoreError};
+use crate::vocabulary::command::SubscriptionMode;
+use crate::vocabulary::entry::{InboxLine, NotificationKind};
+use crate::vocabulary::event::{Event, Happened, decode_events};
+use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
+use crate::vocabulary::owner::{Lane, NameKey, Owner, ShardIndex};
+use crate::vocabulary::relation::FollowNotify;
+use crate::vocabulary::text::Username;
+
+/// Event rows of a lane that are read at once.
+const EVENT_ROWS: u64 = 16;
+/// People of a crowd that are read at once.
+const CROWD_PAGE: u64 = 1000;
+
+/// Why nothing was planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("a shard could not be read")]
+    Store(#[from] StoreError),
+    #[error("an event row cannot be read")]
+    Event(#[from] postcard::Error),
+}
+
+/// What is asked of one lane.
+#[derive(Debug, Clone)]
+pub struct LaneAsked {
+    pub lane: Lane,
+    /// All events up to here are planned.
+    pub planned: Position,
+    /// Events after this cannot be seen by everybody yet.
+    pub visible: Position,
+    /// A crowd that was not told to its end.
+    pub open: Option<OpenCrowd>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct LanePlan {
+    pub lane: Lane,
+    pub notices: Vec<(ShardIndex, Notice)>,
+    pub planned: Position,
+    pub open: Option<OpenCrowd>,
+}
+
+/// An event whose crowd is told page by page.
+#[derive(Debug, Clone)]
+pub struct OpenCrowd {
+    position: Position,
+    cause: Arc<Cause>,
+    lines: Lines,
+    people: BTreeMap<UserId, NotificationKind>,
+    crowd: (Crowd, NotificationKind),
+    /// Everybody up to here was entered.
+    after: Option<UserId>,
+}
+
+/// The lines of one cause, one for each kind.
+#[derive(Debug, Clone)]
+struct Lines(BTreeMap<NotificationKind, Arc<InboxLine>>);
+
+impl Lines {
+    fn of(event: &Event, kinds: impl Iterator<Item = NotificationKind>, post: PostId, comment: Option<CommentId>) -> Self {
+        let line = |kind| InboxLine {
+            group: group_of(kind, event.author, post),
+            actors: vec![event.author],
+            count: 1,
+            post: Some(post),
+            comment,
+            created_at: event.accepted_at,
+        };
+        Self(kinds.map(|kind| (kind, Arc::new(line(kind)))).collect())
+    }
+}
+
+/// Plans the lanes of one shard.
+pub struct Planner {
+    ground: Arc<dyn Ground>,
+    shard: ShardIndex,
+    participants: Participants,
+    /// Followers who did not ask for it are told up to this number of them.
+    automatic_up_to: u64,
+}
+
+impl Planner {
+    pub fn new(ground: Arc<dyn Ground>, shard: ShardIndex, cache_bytes: u64, automatic_up_to: u64) -> Self {
+        Self { ground, shard, participants: Participants::new(cache_bytes), automatic_up_to }
+    }
+
+    /// Plans some lanes, each as far as one look goes.
+    pub async fn plan(&self, asked: Vec<LaneAsked>) -> Result<Vec<LanePlan>, PlanError> {
+        let mut plans = Vec::with_capacity(asked.len());
+        let mut fresh = Vec::new();
+        for lane in asked {
+            match lane.open {
+                Some(open) => plans.push(self.go_on(lane.lane, open).await?),
+                None => fresh.push(lane),
+            }
+        }
+        let mut snapshot = self.ground.store(self.shard).snapshot().await?;
+        let mut read = Vec::with_capacity(fresh.len());
+        for lane in fresh {
+            read.push(read_lane(&mut snapshot, lane).await?);
+        }
+        let mut needs = Needs::default();
+        read.iter().flat_map(|lane| &lane.events).for_each(|event| needs_of(event, &mut needs));
+        let rows = snapshot.rows_load(&needs).await?;
+        let named = self.resolve(read.iter().flat_map(|lane| &lane.events)).await?;
+        for lane in read {
+            plans.push(self.plan_lane(&mut snapshot, lane, &rows, &named).await?);
+        }
+        Ok(plans)
+    }
+
+    async fn plan_lane(
+        &self,
+        snapshot: &mut Snapshot,
+        lane: LaneRead,
+        rows: &Rows,
+        named: &HashMap<Username, UserId>,
+    ) -> Result<LanePlan, PlanError> {
+        let mut plan = LanePlan { lane: lane.lane, notices: Vec::new(), planned: lane.through, open: None };
+        for event in &lane.events {
+            let Some(errand) = self.errand(snapshot, event, rows, named).await? else { continue };
+            let crowd = self.enter(snapshot, event, errand, rows, &mut plan.notices).await?;
+            if let Some(open) = crowd {
+                // The rest of the lane waits until this crowd was told to its end.
+                plan.planned = Position(event.position.0 - 1);
+                plan.open = Some(open);
+                break;
+            }
+        }
+        Ok(plan)
+    }
+
+    async fn errand(
+        &self,
+        snapshot: &mut Snapshot,
+        event: &Event,
+        rows: &Rows,
+        named: &HashMap<Username, UserId>,
+    ) -> Result<Option<Errand>, PlanError> {
+        let of = Objects::of(&event.happened);
+        let named: Vec<UserId> = mentions_of(&event.happened).iter().filter_map(|name| named.get(name).copied()).collect();
+        let participants = match &event.happened {
+            Happened::CommentCreated { post, comment, .. } => self.participants(snapshot, *post, *comment, event.author).await?,
+            Happened::CommentDeleted { post, .. } | Happened::PostDeleted { post } => {
+                self.participants.forget(*post);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let scene = Scene {
+            post: of.post.and_then(|post| rows.posts.get(&post)),
+            comment: of.comment.and_then(|comment| rows.comments.get(&comment)),
+            parent: of.parent.and_then(|parent| rows.comments.get(&parent)),
+            named: &named,
+            participants: &participants,
+        };
+        Ok(errand_of(event, &scene))
+    }
+
+    /// Who commented a post before this comment; the commenter is one of them from now on.
+    async fn participants(
+        &self,
+        snapshot: &mut Snapshot,
+        post: PostId,
+        comment: CommentId,
+        author: UserId,
+    ) -> Result<Vec<UserId>, StoreError> {
+        let participants = match self.participants.of(post) {
+            Some(known) => known,
+            None => {
+                let commenters = snapshot.commenters(post, comment, COMMENTS_LOOKED_THROUGH).await?;
+                self.participants.keep(post, commenters)
+            }
+        };
+        self.participants.commented(post, author);
+        Ok(participants)
+    }
+
+    /// Turns an errand into notices. A crowd that has more than one page comes back.
+    async fn enter(
+        &self,
+        snapshot: &mut Snapshot,
+        event: &Event,
+        errand: Errand,
+        rows: &Rows,
+        notices: &mut Vec<(ShardIndex, Notice)>,
+    ) -> Result<Option<OpenCrowd>, PlanError> {
+        let post = Objects::of(&event.happened).post;
+        let host = post.and_then(|post| rows.posts.get(&post)).map(|row| row.author);
+        let cause = Arc::new(Cause { actor: event.author, host: host.filter(|host| *host != event.author), at: event.accepted_at });
+        let single = |recipient: UserId, what: What| self.addressed(event.position, recipient, &cause, what);
+        match errand {
+            Errand::Gather { recipient, group, post, comment } => {
+                if !self.muted_threads(snapshot, post, &[recipient]).await?.contains(&recipient) {
+                    let line = InboxLine { group, actors: vec![event.author], count: 1, post, comment, created_at: event.accepted_at };
+                    notices.push(single(recipient, What::Gather(Arc::new(line))));
+                }
+            }
+            Errand::TakeBack { recipient, group } => notices.push(single(recipient, What::TakeBack(group))),
+            Errand::Part { one, other } => {
+                notices.extend([(one, other), (other, one)].map(|(recipient, apart)| single(recipient, What::Part(apart))));
+                notices.sort_by_key(|(_, notice)| notice.mark);
+            }
+            Errand::Withdraw { post, comment } => {
+                // Whoever was told may live anywhere.
+                let mark = NoticeMark { position: event.position, recipient: 0 };
+                let notice = Notice { mark, cause: Arc::clone(&cause), what: What::Withdraw { post, comment } };
+                notices.extend((0..self.ground.shards()).map(|shard| (ShardIndex(shard), notice.clone())));
+            }
+            Errand::Tell { people, crowd, post, comment } => {
+                let kinds = people.values().copied().chain(crowd.map(|(_, kind)| kind));
+                let lines = Lines::of(event, kinds, post, comment);
+                let Some(crowd) = crowd else {
+                    let muted = self.muted_threads(snapshot, Some(post), &people.keys().copied().collect::<Vec<_>>()).await?;
+                    let told = people.into_iter().filter(|(user, _)| !muted.contains(user));
+                    notices.extend(told.filter_map(|(user, kind)| Some(single(user, What::Entry(Arc::clone(lines.0.get(&kind)?))))));
+                    return Ok(None);
+                };
+                let open = OpenCrowd { position: event.position, cause, lines, people, crowd, after: None };
+                return self.page(open, notices).await;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn go_on(&self, lane: Lane, open: OpenCrowd) -> Result<LanePlan, PlanError> {
+        let mut notices = Vec::new();
+        let position = open.position;
+        let open = self.page(open, &mut notices).await?;
+        let planned = if open.is_some() { Position(position.0 - 1) } else { position };
+        Ok(LanePlan { lane, notices, planned, open })
+    }
+
+    /// Enters the next page of a crowd with the people beside it.
+    async fn page(&self, open: OpenCrowd, notices: &mut Vec<(ShardIndex, Notice)>) -> Result<Option<OpenCrowd>, PlanError> {
+        let (crowd, kind) = open.crowd;
+        let (page, post) = match crowd {
+            Crowd::Followers(author) => (self.followers(author, open.after).await?, None),
+            Crowd::Subscribers(post) => {
+                let mut snapshot = self.ground.store(self.shard).snapshot().await?;
+                (snapshot.subscribers_by_id(post, open.after, CROWD_PAGE).await?, Some(post))
+            }
+        };
+        let last = page.last().copied().filter(|_| page.len() as u64 == CROWD_PAGE);
+        let mut left_out = HashSet::from([open.cause.actor]);
+        if let Some(post) = post {
+            let people: Vec<UserId> = open.people.keys().copied().collect();
+            let mut snapshot = self.ground.store(self.shard).snapshot().await?;
+            left_out.extend(self.muted_threads(&mut snapshot, Some(post), &people).await?);
+        }
+        for (user, kind) in merge_page(&open.people, (&page, kind), (open.after, last), &left_out) {
+            if let Some(line) = open.lines.0.get(&kind) {
+                notices.push(self.addressed(open.position, user, &open.cause, What::Entry(Arc::clone(line))));
+            }
+        }
+        Ok(last.map(|last| OpenCrowd { after: Some(last), ..open }))
+    }
+
+    /// A page of those who want to hear of an author's posts.
+    async fn followers(&self, author: UserId, after: Option<UserId>) -> Result<Vec<UserId>, StoreError> {
+        let mut snapshot = self.ground.store(self.ground.place(&Owner::User(author))).snapshot().await?;
+        let needs = Needs { user_counters: vec![author], ..Needs::default() };
+        let counters = snapshot.rows_load(&needs).await?.counters.users;
+        let followers = counters.get(&author).map_or(0, |counters| counters.followers);
+        let many = u64::try_from(followers).is_ok_and(|followers| followers > self.automatic_up_to);
+        let wishes = if many { [FollowNotify::Always].as_slice() } else { &[FollowNotify::Always, FollowNotify::Automatic] };
+        snapshot.followers_by_id(author, wishes, after, CROWD_PAGE).await
+    }
+
+    /// Those of these people who do not want to hear of the post's thread.
+    async fn muted_threads(&self, snapshot: &mut Snapshot, post: Option<PostId>, people: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
+        let Some(post) = post.filter(|_| !people.is_empty()) else { return Ok(HashSet::new()) };
+        let needs = Needs { subscriptions: people.iter().map(|user| (post, *user)).collect(), ..Needs::default() };
+        let rows = snapshot.rows_load(&needs).await?;
+        let muted = rows.subscriptions.into_iter().filter(|(_, row)| row.mode == SubscriptionMode::Muted);
+        Ok(muted.map(|((_, user), _)| user).collect())
+    }
+
+    fn addressed(&self, position: Position, recipient: UserId, cause: &Arc<Cause>, what: What) -> (ShardIndex, Notice) {
+        let mark = NoticeMark { position, recipient: recipient.raw() };
+        (self.ground.place(&Owner::Inbox(recipient)), Notice { mark, cause: Arc::clone(cause), what })
+    }
+
+    /// The users behind the names of some texts; names that nobody has are left out.
+    async fn resolve(&self, events: impl Iterator<Item = &Event>) -> Result<HashMap<Username, UserId>, StoreError> {
+        let mut by_shard: HashMap<ShardIndex, Vec<(Username, NameKey)>> = HashMap::new();
+        for name in events.flat_map(|event| mentions_of(&event.happened)) {
+            let key = NameKey::of_username(name);
+            by_shard.entry(self.ground.place(&Owner::Name(key.clone()))).or_default().push((name.clone(), key));
+        }
+        let mut users = HashMap::new();
+        for (shard, names) in by_shard {
+            let needs = Needs { names: names.iter().map(|(_, key)| key.clone()).collect(), ..Needs::default() };
+            let rows = self.ground.store(shard).snapshot().await?.rows_load(&needs).await?;
+            users.extend(names.into_iter().filter_map(|(name, key)| Some((name, rows.names.get(&key)?.user))));
+        }
+        Ok(users)
+    }
+}
+
+/// What was read of a lane.
+struct LaneRead {
+    lane: Lane,
+    events: Vec<Event>,
+    /// There are no other events up to here.
+    through: Position,
+}
+
+async fn read_lane(snapshot: &mut Snapshot, asked: LaneAsked) -> Result<LaneRead, PlanError> {
+    let LaneAsked { lane, planned, visible, .. } = asked;
+    let rows = snapshot.events_after(lane, planned, EVENT_ROWS).await?;
+    // A row is a batch's: it may hold events on both sides of what can be seen.
+    let last = rows.last().map(|row| row.position).filter(|_| rows.len() as u64 == EVENT_ROWS);
+    let mut events = Vec::new();
+    for row in &rows {
+        events.extend(decode_events(&row.payload)?.into_iter().filter(|event| event.position > planned && event.position <= visible));
+    }
+    Ok(LaneRead { lane, events, through: last.map_or(visible, |last| last.min(visible)) })
+}
+
+/// The objects that an event is about.
+#[derive(Debug, Default)]
+struct Objects {
+    post: Option<PostId>,
+    comment: Option<CommentId>,
+    parent: Option<CommentId>,
+}
+
+impl Objects {
+    fn of(happened: &Happened) -> Self {
+        let (post, comment, parent) = match happened {
+            Happened::PostCreated { post, .. }
+            | Happened::PostEdited { post, .. }
+            | Happened::PostLiked { post }
+            | Happened::PostUnliked { post } => (post, None, None),
+            Happened::CommentCreated { post, comment, parent, .. } => (post, Some(*comment), *parent),
+            Happened::CommentEdited { post, comment, .. }
+            | Happened::CommentLiked { post, comment }
+            | Happened::CommentUnliked { post, comment } => (post, Some(*comment), None),
+            _ => return Self::default(),
+        };
+        Self { post: Some(*post), comment, parent }
+    }
+}
+
+fn needs_of(event: &Event, needs: &mut Needs) {
+    let of = Objects::of(&event.happened);
+    needs.posts.extend(of.post);
+    needs.comments.extend(of.comment);
+    needs.comments.extend(of.parent);
+}
+
+fn mentions_of(happened: &Happened) -> &[Username] {
+    match happened {
+        Happened::PostCreated { mentions, .. }
+        | Happened::PostEdited { mentions, .. }
+        | Happened::CommentCreated { mentions, .. }
+        | Happened::CommentEdited { mentions, .. } => mentions,
+        _ => &[],
+    }
+}
