@@ -288,6 +288,9 @@ impl NotificationDispatcher {
         if self.draining.is_some() {
             return;
         }
+        if planted("notify::before_visible") {
+            self.see_too_early(context);
+        }
         self.report(context);
         self.close_windows(context);
         self.forget(context);
@@ -361,6 +364,15 @@ impl NotificationDispatcher {
             if let Ok(Err(error)) = forgotten {
                 tracing::warn!(shard = dispatcher.shard.0, error = %Chain(&error), "old entries could not be taken away");
             }
+        }));
+    }
+
+    /// A planted fault: what is committed is told, whether others can see it or not.
+    fn see_too_early(&self, context: &mut Context<Self>) {
+        let store = self.store(self.shard);
+        let read = async move { store.snapshot().await?.lanes().await };
+        context.spawn(read.into_actor(self).map(|lanes: Result<Vec<LaneRow>, StoreError>, dispatcher, _| {
+            lanes.into_iter().flatten().for_each(|row| dispatcher.visible().reached(row.lane, row.applied));
         }));
     }
 

@@ -20,6 +20,7 @@ mod http_edges;
 mod identifiers;
 mod isolation;
 mod journeys;
+mod notifications;
 mod order;
 mod overload;
 mod own_writes;

@@ -28,16 +28,22 @@ pub enum CounterTable {
     Posts,
     Comments,
     Users,
+    /// Where inboxes stand, against their entries: how many, the first and the last place, how many are unread.
+    Inboxes,
+    /// How many people are in the windows of an inbox.
+    Windows,
 }
 
 impl CounterTable {
-    pub const ALL: [Self; 3] = [Self::Posts, Self::Comments, Self::Users];
+    pub const ALL: [Self; 5] = [Self::Posts, Self::Comments, Self::Users, Self::Inboxes, Self::Windows];
 
     pub fn table(self) -> &'static str {
         match self {
             Self::Posts => "post_counters",
             Self::Comments => "comment_counters",
             Self::Users => "user_counters",
+            Self::Inboxes => "inbox_states",
+            Self::Windows => "inbox_windows",
         }
     }
 
@@ -46,6 +52,8 @@ impl CounterTable {
             Self::Posts => &["likes", "comments"],
             Self::Comments => &["likes"],
             Self::Users => &["posts", "followers", "following"],
+            Self::Inboxes => &["entries", "first", "last", "unread"],
+            Self::Windows => &["people"],
         }
     }
 
@@ -75,6 +83,23 @@ impl CounterTable {
                 UNION SELECT owner FROM relations WHERE owner > $1
                 ORDER BY 1 LIMIT $2) k LEFT JOIN user_counters c ON c."user" = k.id ORDER BY k.id"#
             }
+            Self::Inboxes => {
+                r#"SELECT k.id, COALESCE(s.seq - s.min_seq + 1, 0),
+                COALESCE(CASE WHEN s.seq < s.min_seq THEN 0 ELSE s.min_seq END, 0), COALESCE(CASE WHEN s.seq < s.min_seq THEN 0 ELSE s.seq END, 0),
+                COALESCE(s.unread, 0),
+                (SELECT COUNT(*) FROM inbox_entries r WHERE r.recipient = k.id),
+                (SELECT COALESCE(MIN(r.seq), 0) FROM inbox_entries r WHERE r.recipient = k.id),
+                (SELECT COALESCE(MAX(r.seq), 0) FROM inbox_entries r WHERE r.recipient = k.id),
+                (SELECT COUNT(*) FROM inbox_entries r WHERE r.recipient = k.id AND r.state = 0)
+                FROM (SELECT recipient AS id FROM inbox_states WHERE recipient > $1 UNION SELECT recipient FROM inbox_entries WHERE recipient > $1
+                ORDER BY 1 LIMIT $2) k LEFT JOIN inbox_states s ON s.recipient = k.id ORDER BY k.id"#
+            }
+            Self::Windows => {
+                r#"SELECT k.id, (SELECT CAST(COALESCE(SUM(w.people), 0) AS BIGINT) FROM inbox_windows w WHERE w.recipient = k.id),
+                (SELECT COUNT(*) FROM inbox_window_actors a WHERE a.recipient = k.id)
+                FROM (SELECT recipient AS id FROM inbox_windows WHERE recipient > $1 UNION SELECT recipient FROM inbox_window_actors
+                WHERE recipient > $1 ORDER BY 1 LIMIT $2) k ORDER BY k.id"#
+            }
         }
     }
 }
@@ -95,7 +120,7 @@ pub struct PlacedBy {
 }
 
 /// All tables that are placed by an id; names are placed by themselves.
-pub const PLACED: [PlacedBy; 11] = [
+pub const PLACED: [PlacedBy; 16] = [
     PlacedBy { table: "posts", column: "post" },
     PlacedBy { table: "post_counters", column: "post" },
     PlacedBy { table: "post_likes", column: "post" },
@@ -107,6 +132,11 @@ pub const PLACED: [PlacedBy; 11] = [
     PlacedBy { table: "mutes", column: "owner" },
     PlacedBy { table: "author_posts", column: "author" },
     PlacedBy { table: "user_counters", column: "user" },
+    PlacedBy { table: "inbox_entries", column: "recipient" },
+    PlacedBy { table: "inbox_states", column: "recipient" },
+    PlacedBy { table: "inbox_windows", column: "recipient" },
+    PlacedBy { table: "inbox_window_actors", column: "recipient" },
+    PlacedBy { table: "preferences", column: "user" },
 ];
 
 impl Snapshot {

@@ -70,6 +70,21 @@ pub(crate) const SKIP_WATCH: &str = "app::skip_watch";
 /// ledger relay: with `return`, nothing is relayed.
 pub(crate) const RELAY_STALLED: &str = "relay::stalled";
 
+/// notify: inside a delivery's transaction, before the commit. A place to die.
+pub(crate) const BEFORE_DELIVERY: &str = "notify::before_commit";
+/// notify: after a delivery's commit, before the dispatcher knows. A place to die.
+pub(crate) const AFTER_DELIVERY: &str = "notify::after_commit";
+/// notify: inside the transaction that closes windows. A place to die.
+pub(crate) const BEFORE_CLOSE: &str = "notify::before_close";
+/// notify: with `return`, `seq` goes on from what was read before the delivery's transaction. Breaks G7.
+pub(crate) const SEQ_OUTSIDE: &str = "inbox::seq_outside";
+/// notify: with `return`, a destination's cursor is moved in a transaction of its own, before the entries are written. Breaks G7.
+pub(crate) const CURSOR_APART: &str = "notify::cursor_apart";
+/// notify: with `return`, people are told of what is committed, whether others can see it or not. Breaks G6.
+pub(crate) const BEFORE_VISIBLE: &str = "notify::before_visible";
+/// notify: with `return`, old entries are looked for all the time. Breaks nothing; saves a test ten minutes.
+pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
+
 /// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone.
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 /// ledger worker: with `return(NAME)`, jobs of the shard NAME hang: it takes a connection and never answers.

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod facts;
 pub(crate) mod faults;
 pub(crate) mod history;
+pub(crate) mod inboxes;
 pub(crate) mod load;
 pub(crate) mod server;
 pub(crate) mod shards;
