@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "inbox_states")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub recipient: i64,
+    pub owner: i64,
     pub seq: i64,
     pub min_seq: i64,
     pub unread: i64,

@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "inbox_window_actors")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub recipient: i64,
+    pub owner: i64,
     #[sea_orm(primary_key, auto_increment = false)]
     pub kind: i64,
     #[sea_orm(primary_key, auto_increment = false)]

@@ -11,7 +11,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub source_lane: i64,
     pub position: i64,
-    pub recipient: i64,
+    pub last_recipient: i64,
 }
 
 /// No relations: a row names its neighbours by id, and they may live on another shard.

@@ -24,7 +24,7 @@ impl MigrationTrait for Migration {
         let begun = Query::update().table("lanes").value("notified", Expr::col("relayed")).take();
         manager.execute(begun).await?;
 
-        let entries = clustered(manager, "inbox_entries", ["recipient", "seq"])
+        let entries = clustered(manager, "inbox_entries", ["owner", "seq"])
             .col(number("id"))
             .col(number("kind"))
             .col(number("target_kind"))
@@ -39,20 +39,16 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(entries).await?;
         for (name, columns) in [
-            ("inbox_entries_group", ["recipient", "kind", "target_kind", "target"].as_slice()),
+            ("inbox_entries_group", ["owner", "kind", "target_kind", "target"].as_slice()),
             ("inbox_entries_object", ["post", "comment"].as_slice()),
         ] {
             let unread = index(name, "inbox_entries", columns).and_where(Expr::col("state").eq(UNREAD)).take();
             manager.create_index(unread).await?;
         }
-        let states = keyed("inbox_states", "recipient")
-            .col(number("seq"))
-            .col(number("min_seq"))
-            .col(number("unread"))
-            .col(number("read_up_to"))
-            .take();
+        let states =
+            keyed("inbox_states", "owner").col(number("seq")).col(number("min_seq")).col(number("unread")).col(number("read_up_to")).take();
         manager.create_table(states).await?;
-        let windows = clustered(manager, "inbox_windows", ["recipient", "kind", "target_kind", "target"])
+        let windows = clustered(manager, "inbox_windows", ["owner", "kind", "target_kind", "target"])
             .col(number_or_null("post"))
             .col(number_or_null("comment"))
             .col(number("people"))
@@ -62,12 +58,13 @@ impl MigrationTrait for Migration {
         manager.create_table(windows).await?;
         manager.create_index(index("inbox_windows_due", "inbox_windows", &["due_at"])).await?;
         manager.create_index(index("inbox_windows_object", "inbox_windows", &["post", "comment"])).await?;
-        let actors = clustered(manager, "inbox_window_actors", ["recipient", "kind", "target_kind", "target", "actor"])
-            .col(number("position"))
-            .take();
+        let actors =
+            clustered(manager, "inbox_window_actors", ["owner", "kind", "target_kind", "target", "actor"]).col(number("position")).take();
         manager.create_table(actors).await?;
-        let cursors =
-            clustered(manager, "notice_cursors", ["source_shard", "source_lane"]).col(number("position")).col(number("recipient")).take();
+        let cursors = clustered(manager, "notice_cursors", ["source_shard", "source_lane"])
+            .col(number("position"))
+            .col(number("last_recipient"))
+            .take();
         manager.create_table(cursors).await?;
         manager.create_table(keyed("preferences", "user").col(bytes("payload")).col(number("position")).take()).await
     }

@@ -43,8 +43,14 @@ fn commented(parent: bool) -> Happened {
     Happened::CommentCreated { post: POST, comment: COMMENT, parent: parent.then_some(CommentId::from_raw(59)), mentions: Vec::new() }
 }
 
-/// Whom a comment tells, as pairs of user and kind.
-fn told(named: &[u64], participants: &[u64], parent: Option<u64>) -> Vec<(u64, NotificationKind)> {
+/// Users with the reason for which they are told.
+type Reasons = Vec<(u64, NotificationKind)>;
+
+/// What the case is, who was told, and who should be.
+type Case = (&'static str, Reasons, &'static [(u64, NotificationKind)]);
+
+/// Whom a comment tells.
+fn told(named: &[u64], participants: &[u64], parent: Option<u64>) -> Reasons {
     let (host, own) = (post(false), comment(ACTOR, false));
     let parent_row = parent.map(|author| comment(author, false));
     let (named, participants) = (users(named), users(participants));
@@ -58,7 +64,7 @@ fn told(named: &[u64], participants: &[u64], parent: Option<u64>) -> Vec<(u64, N
 #[test]
 fn a_comment_tells_the_author_the_participants_and_whom_it_answers_each_once_by_the_strongest_reason() {
     use NotificationKind::{Comment, Mention, Reply};
-    let cases: [(&str, Vec<(u64, NotificationKind)>, &[(u64, NotificationKind)]); 7] = [
+    let cases: [Case; 7] = [
         ("the author of the post", told(&[], &[], None), &[(HOST, Comment)]),
         ("who commented before", told(&[], &[5, 6], None), &[(HOST, Comment), (5, Comment), (6, Comment)]),
         ("whom it answers, instead of as a participant", told(&[], &[PARENT], Some(PARENT)), &[(HOST, Comment), (PARENT, Reply)]),

@@ -87,18 +87,18 @@ impl CounterTable {
                 r#"SELECT k.id, COALESCE(s.seq - s.min_seq + 1, 0),
                 COALESCE(CASE WHEN s.seq < s.min_seq THEN 0 ELSE s.min_seq END, 0), COALESCE(CASE WHEN s.seq < s.min_seq THEN 0 ELSE s.seq END, 0),
                 COALESCE(s.unread, 0),
-                (SELECT COUNT(*) FROM inbox_entries r WHERE r.recipient = k.id),
-                (SELECT COALESCE(MIN(r.seq), 0) FROM inbox_entries r WHERE r.recipient = k.id),
-                (SELECT COALESCE(MAX(r.seq), 0) FROM inbox_entries r WHERE r.recipient = k.id),
-                (SELECT COUNT(*) FROM inbox_entries r WHERE r.recipient = k.id AND r.state = 0)
-                FROM (SELECT recipient AS id FROM inbox_states WHERE recipient > $1 UNION SELECT recipient FROM inbox_entries WHERE recipient > $1
-                ORDER BY 1 LIMIT $2) k LEFT JOIN inbox_states s ON s.recipient = k.id ORDER BY k.id"#
+                (SELECT COUNT(*) FROM inbox_entries r WHERE r.owner = k.id),
+                (SELECT COALESCE(MIN(r.seq), 0) FROM inbox_entries r WHERE r.owner = k.id),
+                (SELECT COALESCE(MAX(r.seq), 0) FROM inbox_entries r WHERE r.owner = k.id),
+                (SELECT COUNT(*) FROM inbox_entries r WHERE r.owner = k.id AND r.state = 0)
+                FROM (SELECT owner AS id FROM inbox_states WHERE owner > $1 UNION SELECT owner FROM inbox_entries WHERE owner > $1
+                ORDER BY 1 LIMIT $2) k LEFT JOIN inbox_states s ON s.owner = k.id ORDER BY k.id"#
             }
             Self::Windows => {
-                r#"SELECT k.id, (SELECT CAST(COALESCE(SUM(w.people), 0) AS BIGINT) FROM inbox_windows w WHERE w.recipient = k.id),
-                (SELECT COUNT(*) FROM inbox_window_actors a WHERE a.recipient = k.id)
-                FROM (SELECT recipient AS id FROM inbox_windows WHERE recipient > $1 UNION SELECT recipient FROM inbox_window_actors
-                WHERE recipient > $1 ORDER BY 1 LIMIT $2) k ORDER BY k.id"#
+                r#"SELECT k.id, (SELECT CAST(COALESCE(SUM(w.people), 0) AS BIGINT) FROM inbox_windows w WHERE w.owner = k.id),
+                (SELECT COUNT(*) FROM inbox_window_actors a WHERE a.owner = k.id)
+                FROM (SELECT owner AS id FROM inbox_windows WHERE owner > $1 UNION SELECT owner FROM inbox_window_actors
+                WHERE owner > $1 ORDER BY 1 LIMIT $2) k ORDER BY k.id"#
             }
         }
     }
@@ -132,10 +132,10 @@ pub const PLACED: [PlacedBy; 16] = [
     PlacedBy { table: "mutes", column: "owner" },
     PlacedBy { table: "author_posts", column: "author" },
     PlacedBy { table: "user_counters", column: "user" },
-    PlacedBy { table: "inbox_entries", column: "recipient" },
-    PlacedBy { table: "inbox_states", column: "recipient" },
-    PlacedBy { table: "inbox_windows", column: "recipient" },
-    PlacedBy { table: "inbox_window_actors", column: "recipient" },
+    PlacedBy { table: "inbox_entries", column: "owner" },
+    PlacedBy { table: "inbox_states", column: "owner" },
+    PlacedBy { table: "inbox_windows", column: "owner" },
+    PlacedBy { table: "inbox_window_actors", column: "owner" },
     PlacedBy { table: "preferences", column: "user" },
 ];
 

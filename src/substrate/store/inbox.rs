@@ -31,7 +31,7 @@ impl Table for Entries {
     type Row = InboxEntry;
 
     const COLUMNS: &'static [inbox_entries::Column] = &[
-        inbox_entries::Column::Recipient,
+        inbox_entries::Column::Owner,
         inbox_entries::Column::Seq,
         inbox_entries::Column::Id,
         inbox_entries::Column::Kind,
@@ -144,7 +144,7 @@ impl Table for States {
     type Row = InboxState;
 
     const COLUMNS: &'static [inbox_states::Column] = &[
-        inbox_states::Column::Recipient,
+        inbox_states::Column::Owner,
         inbox_states::Column::Seq,
         inbox_states::Column::MinSeq,
         inbox_states::Column::Unread,
@@ -163,7 +163,7 @@ impl Table for States {
     }
 
     fn on_conflict() -> OnConflict {
-        OnConflict::column(inbox_states::Column::Recipient).update_columns(Self::COLUMNS[1..].iter().copied()).to_owned()
+        OnConflict::column(inbox_states::Column::Owner).update_columns(Self::COLUMNS[1..].iter().copied()).to_owned()
     }
 }
 
@@ -248,7 +248,7 @@ fn of_recipient(recipient: UserId) -> SelectStatement {
     Query::select()
         .columns(Entries::COLUMNS.iter().copied())
         .from(inbox_entries::Entity)
-        .and_where(Expr::col(inbox_entries::Column::Recipient).eq(number(recipient.raw())))
+        .and_where(Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw())))
         .take()
 }
 
@@ -262,7 +262,7 @@ pub(super) async fn mark_read(link: &Link, recipient: UserId, mark: &ReadMark) -
     let read = || {
         let mut update = change_unread(STATE_READ);
         update
-            .and_where(Expr::col(inbox_entries::Column::Recipient).eq(number(recipient.raw())))
+            .and_where(Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw())))
             .and_where(Expr::col(inbox_entries::Column::Seq).lte(number(state.seq)));
         update
     };
@@ -317,7 +317,7 @@ fn change_unread(to: i64) -> UpdateStatement {
 pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Result<Vec<EntryKey>, StoreError> {
     let mut query = Query::select();
     query
-        .columns([inbox_entries::Column::Recipient, inbox_entries::Column::Seq])
+        .columns([inbox_entries::Column::Owner, inbox_entries::Column::Seq])
         .from(inbox_entries::Entity)
         .and_where(Expr::cust(format!("state = {STATE_UNREAD}")))
         .limit(limit);
@@ -330,7 +330,7 @@ pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Resul
         }
         Withdrawal::Single { recipient, actor, .. } | Withdrawal::Person { recipient, actor } => {
             query
-                .and_where(Expr::col(inbox_entries::Column::Recipient).eq(number(recipient.raw())))
+                .and_where(Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw())))
                 .and_where(Expr::col(inbox_entries::Column::People).eq(1_i64))
                 .and_where(Expr::col(inbox_entries::Column::Actor).eq(number(actor.raw())));
         }
@@ -345,7 +345,7 @@ pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Resul
     for chunk in keys.chunks(KEYS_MAX) {
         let listed = chunk.iter().map(|(recipient, seq)| (recipient.raw().cast_signed(), seq.cast_signed()));
         let listed = Query::select().column(Asterisk).from_values(listed, "withdrawn").take();
-        let columns = [inbox_entries::Column::Recipient, inbox_entries::Column::Seq].map(Expr::col);
+        let columns = [inbox_entries::Column::Owner, inbox_entries::Column::Seq].map(Expr::col);
         let update = change_unread(STATE_WITHDRAWN).and_where(Expr::tuple(columns).in_subquery(listed)).take();
         link.execute(&update).await?;
     }
@@ -367,17 +367,17 @@ pub(super) async fn overfull(
     let entry = |column: inbox_entries::Column| Expr::col((inbox_entries::Entity, column));
     let kept = state(inbox_states::Column::Seq).sub(state(inbox_states::Column::MinSeq)).add(1_i64);
     let query = Query::select()
-        .column((inbox_states::Entity, inbox_states::Column::Recipient))
+        .column((inbox_states::Entity, inbox_states::Column::Owner))
         .from(inbox_states::Entity)
         .inner_join(
             inbox_entries::Entity,
-            entry(inbox_entries::Column::Recipient)
-                .eq(state(inbox_states::Column::Recipient))
+            entry(inbox_entries::Column::Owner)
+                .eq(state(inbox_states::Column::Owner))
                 .and(entry(inbox_entries::Column::Seq).eq(state(inbox_states::Column::MinSeq))),
         )
-        .and_where(state(inbox_states::Column::Recipient).gt(after.map_or(-1, |after| after.raw().cast_signed())))
+        .and_where(state(inbox_states::Column::Owner).gt(after.map_or(-1, |after| after.raw().cast_signed())))
         .and_where(kept.gt(number(entries_max)).or(entry(inbox_entries::Column::CreatedAt).lt(number(before))))
-        .order_by((inbox_states::Entity, inbox_states::Column::Recipient), Order::Asc)
+        .order_by((inbox_states::Entity, inbox_states::Column::Owner), Order::Asc)
         .limit(limit)
         .take();
     link.rows(&query).await?.iter().map(|row| Ok(user(row, 0)?)).collect()
@@ -390,7 +390,7 @@ pub(super) async fn trim(link: &Link, recipient: UserId, before: Millis, entries
     let young = Query::select()
         .column(inbox_entries::Column::Seq)
         .from(inbox_entries::Entity)
-        .and_where(Expr::col(inbox_entries::Column::Recipient).eq(number(recipient.raw())))
+        .and_where(Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw())))
         .and_where(Expr::col(inbox_entries::Column::CreatedAt).gte(number(before)))
         .order_by(inbox_entries::Column::Seq, Order::Asc)
         .limit(1)
@@ -400,9 +400,8 @@ pub(super) async fn trim(link: &Link, recipient: UserId, before: Millis, entries
     if min_seq <= state.min_seq {
         return Ok(());
     }
-    let gone = || {
-        [Expr::col(inbox_entries::Column::Recipient).eq(number(recipient.raw())), Expr::col(inbox_entries::Column::Seq).lt(number(min_seq))]
-    };
+    let gone =
+        || [Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw())), Expr::col(inbox_entries::Column::Seq).lt(number(min_seq))];
     let mut unread = Query::delete();
     unread.from_table(inbox_entries::Entity).and_where(Expr::col(inbox_entries::Column::State).eq(STATE_UNREAD));
     let mut rest = Query::delete();

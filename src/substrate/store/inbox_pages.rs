@@ -27,7 +27,7 @@ const GROUPED: &str = r#"SELECT kind, target_kind, target, seq, id, actors, post
         CAST(SUM(CASE WHEN state = 0 THEN 1 ELSE 0 END) OVER whole AS BIGINT) AS unread,
         MAX(seq) OVER whole AS newest,
         ROW_NUMBER() OVER (PARTITION BY kind, target_kind, target ORDER BY seq DESC) AS place
-        FROM inbox_entries WHERE recipient = $1 AND state <> $3 AND state <> $4
+        FROM inbox_entries WHERE owner = $1 AND state <> $3 AND state <> $4
         WINDOW whole AS (PARTITION BY kind, target_kind, target)) entries
     WHERE place <= $5 AND newest < $2 ORDER BY newest DESC, seq DESC LIMIT $6"#;
 

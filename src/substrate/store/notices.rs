@@ -37,11 +37,11 @@ async fn advance(link: &Link, source: SourceLane, known: NoticeMark, next: Notic
     let update = Query::update()
         .table(notice_cursors::Entity)
         .value(notice_cursors::Column::Position, number(next.position.0))
-        .value(notice_cursors::Column::Recipient, number(next.recipient))
+        .value(notice_cursors::Column::LastRecipient, number(next.recipient))
         .and_where(Expr::col(notice_cursors::Column::SourceShard).eq(i64::from(source.shard.0)))
         .and_where(Expr::col(notice_cursors::Column::SourceLane).eq(i64::from(source.lane.0)))
         .and_where(Expr::col(notice_cursors::Column::Position).eq(number(known.position.0)))
-        .and_where(Expr::col(notice_cursors::Column::Recipient).eq(number(known.recipient)))
+        .and_where(Expr::col(notice_cursors::Column::LastRecipient).eq(number(known.recipient)))
         .take();
     expect_changed(link, &update, 1).await
 }
@@ -51,7 +51,7 @@ async fn begin(link: &Link, source: SourceLane, next: NoticeMark) -> Result<bool
     let key = [notice_cursors::Column::SourceShard, notice_cursors::Column::SourceLane];
     let insert = Query::insert()
         .into_table(notice_cursors::Entity)
-        .columns([key[0], key[1], notice_cursors::Column::Position, notice_cursors::Column::Recipient])
+        .columns([key[0], key[1], notice_cursors::Column::Position, notice_cursors::Column::LastRecipient])
         .values_panic([
             i64::from(source.shard.0).into(),
             i64::from(source.lane.0).into(),
@@ -89,7 +89,7 @@ impl Snapshot {
             notice_cursors::Column::SourceShard,
             notice_cursors::Column::SourceLane,
             notice_cursors::Column::Position,
-            notice_cursors::Column::Recipient,
+            notice_cursors::Column::LastRecipient,
         ];
         let rows = self.link.rows(&Query::select().columns(columns).from(notice_cursors::Entity).take()).await?;
         rows.iter()

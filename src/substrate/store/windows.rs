@@ -54,7 +54,7 @@ impl Table for Windows {
     type Row = WindowRow;
 
     const COLUMNS: &'static [inbox_windows::Column] = &[
-        inbox_windows::Column::Recipient,
+        inbox_windows::Column::Owner,
         inbox_windows::Column::Kind,
         inbox_windows::Column::TargetKind,
         inbox_windows::Column::Target,
@@ -93,7 +93,7 @@ impl Table for WindowActors {
     type Row = Position;
 
     const COLUMNS: &'static [inbox_window_actors::Column] = &[
-        inbox_window_actors::Column::Recipient,
+        inbox_window_actors::Column::Owner,
         inbox_window_actors::Column::Kind,
         inbox_window_actors::Column::TargetKind,
         inbox_window_actors::Column::Target,
@@ -235,7 +235,7 @@ impl WriteTx {
         let query = Query::select()
             .columns(WindowActors::COLUMNS.iter().copied())
             .from(inbox_window_actors::Entity)
-            .and_where(Expr::col(inbox_window_actors::Column::Recipient).eq(number(recipient.raw())))
+            .and_where(Expr::col(inbox_window_actors::Column::Owner).eq(number(recipient.raw())))
             .and_where(Expr::col(inbox_window_actors::Column::Actor).eq(number(actor.raw())))
             .take();
         self.link.rows(&query).await?.iter().map(|row| Ok(WindowActors::read(row)?.0.0)).collect()
