@@ -9,6 +9,7 @@ mod housekeeping;
 mod notices;
 mod operations;
 mod shards;
+mod streams;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
+use rustix::net::sockopt;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::api::settings::Settings;
+use crate::api::stream::{StreamDoor, StreamInboxes, StreamPages};
 use crate::api::{self, Services};
 use crate::intake::Intake;
 use crate::intake::accounts::{AccountParts, AccountSettings, Accounts};
@@ -36,6 +39,7 @@ use crate::ledger::writes::Writes;
 use crate::notify::delivery::Tools;
 use crate::notify::notification_dispatcher::DispatcherParts;
 use crate::notify::{Ground, Inbox};
+use crate::stream::desk::Above;
 use crate::substrate::bus::LocalBus;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
 use crate::support::auth::issuers::{IssuerSettings, Issuers};
@@ -53,6 +57,7 @@ use account_ledger::LedgerForAccounts;
 use actors::Actors;
 use notices::Notices;
 use operations::Operator;
+use streams::Streams;
 
 pub use shards::open_store;
 
@@ -83,6 +88,10 @@ pub const AUDIENCE: &str = "sosik";
 pub const ISSUER: &str = "sosik";
 /// The part of the cache that is for participants of posts, of all shards together.
 const PARTICIPANTS_PART: u64 = 8;
+/// A client that takes nothing for so long while something waits for it is gone, and the kernel cuts its connection.
+const UNREAD_MAX: Duration = Duration::from_secs(20);
+/// What the kernel holds for a client that does not read (it doubles this); left to itself it grows to megabytes.
+const KERNEL_SEND_BYTES: usize = 128 * 1024;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -104,6 +113,7 @@ pub struct App {
     ending: Vec<actix_web::rt::task::JoinHandle<std::io::Result<()>>>,
     ledger: Arc<Ledger>,
     actors: Actors,
+    streams: Streams,
     draining: Arc<AtomicBool>,
     _folder: DataFolder,
 }
@@ -158,30 +168,39 @@ impl App {
         load_revocations(&accounts, &ledger, &intake, runtime).await;
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime);
 
+        let view = View::new(Arc::clone(&ledger));
+        let inbox = Inbox::new(ground, journal_id.0);
+        let above = Above {
+            door: Arc::new(StreamDoor(Arc::clone(&accounts))),
+            inboxes: Arc::new(StreamInboxes { inbox: inbox.clone(), view: view.clone(), intake: intake.clone() }),
+            pages: Arc::new(StreamPages(view.clone())),
+        };
+        let streams = Streams::start(above, &config.stream, ledger.bus.as_ref(), &clock);
         let draining = Arc::new(AtomicBool::new(false));
         runtime.spawn(actors::watch(actors.clone(), Arc::clone(&draining)));
         let operator = Operator {
             ledger: Arc::clone(&ledger),
             intake: intake.clone(),
             actors: actors.clone(),
+            stream: Arc::clone(&streams.desk),
             telemetry,
             bounds: (config.write.workers_min, config.write.workers_max),
             bytes_max: config.journal.max_bytes,
             draining: Arc::clone(&draining),
         };
-        let view = View::new(Arc::clone(&ledger));
-        let notices = Notices { inbox: Inbox::new(ground, journal_id.0), view: view.clone() };
+        let notices = Notices { inbox, view: view.clone() };
         let services = Arc::new(Services {
             reads: Arc::new(view),
             notifications: Arc::new(notices),
             writes: Arc::new(intake),
             sign_in: accounts,
             operations: Arc::new(operator),
+            stream: Some(Arc::clone(&streams.desk)),
             sealer: Sealer::new(&secret),
             journal: journal_id.0,
             settings: Settings::of(&config.server, &config.api),
         });
-        Self::listen(services, listeners, ledger, actors, draining, folder)
+        Self::listen(services, listeners, ledger, actors, streams, draining, folder)
     }
 
     fn listen(
@@ -189,6 +208,7 @@ impl App {
         (public, admin): (TcpListener, TcpListener),
         ledger: Arc<Ledger>,
         actors: Actors,
+        streams: Streams,
         draining: Arc<AtomicBool>,
         folder: DataFolder,
     ) -> Result<Self, StartError> {
@@ -207,6 +227,7 @@ impl App {
             ending: servers.into_iter().map(actix_web::rt::spawn).collect(),
             ledger,
             actors,
+            streams,
             draining,
             _folder: folder,
         })
@@ -221,7 +242,8 @@ impl App {
     pub async fn stop(self) {
         tracing::info!("stopping: no new requests from here on");
         self.draining.store(true, std::sync::atomic::Ordering::SeqCst);
-        futures_util::future::join_all(self.servers.iter().map(|server| server.stop(true))).await;
+        let servers = futures_util::future::join_all(self.servers.iter().map(|server| server.stop(true)));
+        futures_util::future::join(servers, self.streams.say_goodbye()).await;
         for ended in self.ending {
             let _served = ended.await;
         }
@@ -239,7 +261,12 @@ impl App {
 
 fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {
     let listen = |address: SocketAddr| TcpListener::bind(address).map_err(StartError::while_doing(&format!("listen on {address}")));
-    Ok((listen(config.server.bind)?, listen(config.server.admin_bind)?))
+    let (public, admin) = (listen(config.server.bind)?, listen(config.server.admin_bind)?);
+    // Connections take these from the socket that accepts them (tcp(7)).
+    let set = || StartError::while_doing("bound what a client that reads nothing can hold");
+    sockopt::set_tcp_user_timeout(&public, UNREAD_MAX.as_millis() as u32).map_err(set())?;
+    sockopt::set_socket_send_buffer_size(&public, KERNEL_SEND_BYTES).map_err(set())?;
+    Ok((public, admin))
 }
 
 async fn recover(

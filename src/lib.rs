@@ -10,6 +10,7 @@ pub mod api;
 pub mod intake;
 pub mod ledger;
 pub mod notify;
+pub mod stream;
 pub mod substrate;
 pub mod support;
 pub mod vocabulary;

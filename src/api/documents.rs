@@ -9,10 +9,10 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Path;
 use utoipa_swagger_ui::Config;
 
-use super::openapi;
 use super::problem::{Problem, ProblemName};
 use super::reply;
 use super::writes::JSON;
+use super::{asyncapi, openapi};
 
 const START_PAGE: &str = include_str!("../../static/start.html");
 const PAGE_STYLE: &str = include_str!("../../static/start.css");
@@ -34,6 +34,7 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 static OPENAPI: LazyLock<Vec<u8>> = LazyLock::new(|| serde_json::to_vec(&openapi::document()).unwrap_or_default());
+static ASYNCAPI: LazyLock<Vec<u8>> = LazyLock::new(|| serde_json::to_vec(&asyncapi::document()).unwrap_or_default());
 static SWAGGER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
 
 fn page(content_type: HeaderValue, policy: HeaderValue, body: impl Into<Vec<u8>>) -> HttpResponse {
@@ -55,7 +56,16 @@ pub(super) async fn get_style() -> HttpResponse {
 
 /// `GET /openapi.json`
 pub(super) async fn get_openapi() -> HttpResponse {
-    let mut response = reply::text(JSON, OPENAPI.as_slice());
+    description(&OPENAPI)
+}
+
+/// `GET /asyncapi.json`
+pub(super) async fn get_asyncapi() -> HttpResponse {
+    description(&ASYNCAPI)
+}
+
+fn description(document: &[u8]) -> HttpResponse {
+    let mut response = reply::text(JSON, document);
     response.headers_mut().insert(header::CACHE_CONTROL, CACHED);
     response
 }

@@ -6,11 +6,13 @@
 //! when to come back.
 
 pub mod admin;
+pub mod asyncapi;
 pub mod middleware;
 pub mod openapi;
 pub mod ports;
 pub mod problem;
 pub mod settings;
+pub mod stream;
 
 mod auth;
 mod call;
@@ -53,6 +55,7 @@ use self::admin::Operations;
 use self::middleware::{Connection, Door, Layer};
 use self::ports::{Notifications, Reads, SignIn, Writes};
 use self::settings::Settings;
+use crate::stream::desk::Desk;
 use crate::support::auth::seal::Sealer;
 
 /// A phone that asks once a minute keeps its connection.
@@ -76,6 +79,8 @@ pub struct Services {
     pub notifications: Arc<dyn Notifications>,
     pub sign_in: Arc<dyn SignIn>,
     pub operations: Arc<dyn Operations>,
+    /// `None` where no streams are served.
+    pub stream: Option<Arc<Desk>>,
     pub sealer: Sealer,
     /// The journal that positions are of, for consistency tokens.
     pub journal: uuid::Uuid,

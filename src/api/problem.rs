@@ -268,7 +268,6 @@ impl Problem {
         self.extras.closes
     }
 
-    #[cfg(test)]
     pub(super) fn name(&self) -> ProblemName {
         self.name
     }

@@ -8,7 +8,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, guard};
 use super::middleware::Door;
 use super::problem::Problem;
 use super::{
-    admin, auth, comments, documents, feed, ids, jwks, likes, notifications, posts, probes, relations, subscriptions, users, writes,
+    admin, auth, comments, documents, feed, ids, jwks, likes, notifications, posts, probes, relations, stream, subscriptions, users, writes,
 };
 
 /// Puts the table of a listener in place.
@@ -33,6 +33,7 @@ fn public(table: &mut Table<'_>) {
     table.at("/v1/posts/{post}").get(posts::get_post).patch(posts::edit_post).delete(posts::delete_post);
     table.at("/v1/posts").post(posts::create_post);
     table.at("/v1/feed").get(feed::get_feed);
+    table.at("/v1/stream").get(stream::get_stream);
     table.at("/v1/writes/{write}").get(writes::get_write);
     table
         .at("/v1/posts/{post}/comments/{comment}")
@@ -69,6 +70,7 @@ fn public(table: &mut Table<'_>) {
     table.at("/start.css").get(documents::get_style);
     table.at("/openapi.json").get(documents::get_openapi);
     table.at_either("/docs", "/docs/").get(documents::get_docs);
+    table.at("/asyncapi.json").get(documents::get_asyncapi);
     table.at("/docs/{file}").get(documents::get_docs_file);
     table.at("/problems/{name}").get(documents::get_problem);
 }

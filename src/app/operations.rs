@@ -12,6 +12,7 @@ use crate::intake::{Intake, SubmitError};
 use crate::ledger::limiter::Limiter;
 use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
 use crate::ledger::{Ledger, Shard};
+use crate::stream::desk::Desk;
 use crate::substrate::store::StoreError;
 use crate::substrate::store::rows::{DeadLetterRow, Rows};
 use crate::support::mailbox::{Gone, Mailbox, Refused};
@@ -30,6 +31,7 @@ pub(super) struct Operator {
     pub(super) ledger: Arc<Ledger>,
     pub(super) intake: Intake,
     pub(super) actors: Actors,
+    pub(super) stream: Arc<Desk>,
     pub(super) telemetry: Arc<Telemetry>,
     /// The ends of the adaptive limit.
     pub(super) bounds: (u16, u16),
@@ -71,7 +73,7 @@ impl Operations for Operator {
         if self.draining.load(Ordering::SeqCst) {
             return Some("the server is stopping".to_owned());
         }
-        (!self.actors.are_alive()).then(|| "a part of the server has stopped".to_owned())
+        (!self.actors.are_alive() || !self.stream.is_alive()).then(|| "a part of the server has stopped".to_owned())
     }
 
     fn shard_of(&self, id: u64) -> String {

@@ -7,6 +7,7 @@ mod journal;
 mod keys;
 mod migrate;
 mod serve;
+mod tail;
 mod token;
 mod user;
 
@@ -75,6 +76,21 @@ enum Command {
         /// How long it is good, like 30m or 1h.
         #[arg(long, value_parser = parse_duration, default_value = "1h")]
         ttl: Duration,
+    },
+    /// Print a user's stream, an event a line, until it ends for good; comes back by itself.
+    Tail {
+        /// An access token, as `sosik token` prints it.
+        #[arg(long)]
+        token: String,
+        /// Where the server is; otherwise where the configuration binds it.
+        #[arg(long)]
+        url: Option<String>,
+        /// The id of a post to watch; may stand several times.
+        #[arg(long)]
+        watch: Vec<String>,
+        /// Go on after this entry of the inbox: `EPOCH:NUMBER`.
+        #[arg(long, value_parser = parse_place)]
+        after: Option<(String, u64)>,
     },
     /// Look after users.
     User {
@@ -158,6 +174,10 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Id { .. }) => Ok(()),
         Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
         Some(Command::Token { name, ttl }) => block_on(token::print(&config, &name, ttl)),
+        Some(Command::Tail { token, url, watch, after }) => {
+            let url = url.unwrap_or_else(|| format!("http://{}", config.server.bind));
+            block_on(tail::tail(tail::Tail { url, token, watch, after }))
+        }
         Some(Command::User { command: UserCommand::Admin { name } }) => block_on(user::make_admin(&config, &name)),
         Some(Command::Config { command: ConfigCommand::Check }) => config::check(&config),
     }
@@ -183,4 +203,9 @@ impl SettingsArgs {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_span(text).ok_or_else(|| "expected a span of time such as 30m (ms, s, m, h or d)".to_owned())
+}
+
+fn parse_place(text: &str) -> Result<(String, u64), String> {
+    let place = text.rsplit_once(':').and_then(|(epoch, seq)| Some((epoch.to_owned(), seq.parse().ok()?)));
+    place.ok_or_else(|| "expected an epoch, a colon and a number, as an event has them".to_owned())
 }

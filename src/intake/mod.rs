@@ -12,6 +12,7 @@ mod submit;
 
 pub use admission::Quota;
 pub use receipt::{Receipt, Submission, SubmitError, Wish, WriteState, WriteStatus, rejection_kind};
+pub use status::settled_status;
 pub use submit::Decided;
 
 pub use crate::ledger::view::Seen;

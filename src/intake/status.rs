@@ -97,7 +97,8 @@ fn waiting_status(entry: &Entry) -> WriteStatus {
     }
 }
 
-fn settled_status(author: UserId, settled: Settled) -> Option<WriteStatus> {
+/// A decided write as its author sees it; `None` for those of others, and for what is no write of the contract.
+pub fn settled_status(author: UserId, settled: Settled) -> Option<WriteStatus> {
     if settled.author != author || settled.kind == WriteKind::Account {
         return None;
     }

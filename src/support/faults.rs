@@ -51,7 +51,12 @@ mod with_faults {
 
     /// Makes a commit last as long as `store::slow_commit` says, in milliseconds.
     pub async fn slow_commit() {
-        if let Some(milliseconds) = planted_text("store::slow_commit").and_then(|text| text.parse().ok()) {
+        pause("store::slow_commit").await;
+    }
+
+    /// Waits as long as the fault says, in milliseconds, without holding up its thread.
+    pub async fn pause(name: &'static str) {
+        if let Some(milliseconds) = planted_text(name).and_then(|text| text.parse().ok()) {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         }
     }

@@ -39,9 +39,10 @@ pub struct Telemetry {
     started: Instant,
 }
 
-/// Libraries that tell at `info` what is no news to an operator, and one that calls it an error when we end a connection. What the
+/// Libraries that tell at `info` what is no news to an operator, and one that calls it an error when we end a connection, or a client
+/// breaks the rules of WebSockets. What the
 /// configuration says of them comes after and wins.
-const QUIET: &str = "sea_orm_migration=warn,actix_server=warn,actix_http::h1::dispatcher=off";
+const QUIET: &str = "sea_orm_migration=warn,actix_server=warn,actix_http::h1::dispatcher=off,actix_http::ws=off";
 
 /// Installs log, metrics and panic hook for the whole process; once. To be called before anything records: mailboxes and
 /// limiters keep the handles that they get.

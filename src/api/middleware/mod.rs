@@ -111,9 +111,10 @@ async fn before(services: &Services, door: Door, request: &ServiceRequest) -> Re
     }
     let (address, behind_proxy) = client_address::of(&services.settings, request);
     let mut caller = Caller { address, ..Caller::default() };
-    // Only cookies ask for our own origin.
-    let cookies = request.headers().contains_key(header::COOKIE) || request.path().starts_with("/v1/auth/");
-    let own = cookies.then(|| OwnOrigin::of(&services.settings, request.headers(), behind_proxy));
+    // Only cookies and sockets ask for our own origin.
+    let path = request.path();
+    let counts = request.headers().contains_key(header::COOKIE) || path.starts_with("/v1/auth/") || path == "/v1/stream";
+    let own = counts.then(|| OwnOrigin::of(&services.settings, request.headers(), behind_proxy));
     caller.secure = own.as_ref().is_none_or(OwnOrigin::is_secure);
     caller.provenance = own.as_ref().map_or(Provenance::Unsaid, |own| origin::provenance(&services.settings, own, request.headers()));
     authentication::check(services, door, request, &mut caller).await?;

@@ -85,7 +85,7 @@ fn reference(kind: &str, name: &str) -> Value {
 fn security(access: Access) -> Value {
     match access {
         Access::Nobody => json!([]),
-        Access::Anybody => json!([{}, {"bearer": []}, {"cookie": []}]),
+        Access::Anybody | Access::ByProtocol => json!([{}, {"bearer": []}, {"cookie": []}]),
         Access::Somebody => json!([{"bearer": []}, {"cookie": []}]),
     }
 }

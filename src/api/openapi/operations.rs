@@ -12,6 +12,8 @@ pub(in crate::api) enum Access {
     /// Anybody may read, and sees more when signed in; nobody without signing in where anonymous reads are off.
     Anybody,
     Somebody,
+    /// Somebody, who may also say so later, in the protocol that is switched to.
+    ByProtocol,
 }
 
 /// The body that an operation takes.
@@ -137,6 +139,9 @@ impl Operation {
         } else if !self.parameters.is_empty() {
             problems.push("invalid");
         }
+        if self.access == Access::ByProtocol {
+            problems.extend(["not-found", "gone", "upgrade-required", "too-many-requests"]);
+        }
         if self.parameters.contains(&"if_match") {
             problems.push("precondition-failed");
         }
@@ -224,6 +229,11 @@ impl Operation {
 
     const fn text(mut self, media_type: &'static str) -> Self {
         self.reply = Reply::Text(media_type);
+        self
+    }
+
+    const fn by_protocol(mut self) -> Self {
+        self.access = Access::ByProtocol;
         self
     }
 
@@ -345,6 +355,11 @@ fn server() -> Vec<Operation> {
     let of = |method, path, id, summary| Operation::of(method, path, id, "server", summary);
     vec![
         of("get", "/v1/ids/{id}", "get_id", "What an id says.").open().json(200, "Id"),
+        of("get", "/v1/stream", "get_stream", "What happens, as a WebSocket or as server-sent events; see /asyncapi.json.")
+            .by_protocol()
+            .with(&["watch", "last_event_id"])
+            .text("text/event-stream"),
+        of("get", "/asyncapi.json", "get_asyncapi", "What is said on the stream.").text("application/json"),
         of("get", "/livez", "get_livez", "Whether the process lives.").text("text/plain"),
         of("get", "/readyz", "get_readyz", "Whether it should be asked.").text("text/plain"),
         of("get", "/openapi.json", "get_openapi", "This document.").text("application/json"),

@@ -32,6 +32,7 @@ async fn every_route_has_the_headers_of_its_kind() {
         ("/readyz", open),
         ("/.well-known/jwks.json", document),
         ("/openapi.json", document),
+        ("/asyncapi.json", document),
         ("/", page),
         ("/start.css", page),
         ("/problems/{name}", page),

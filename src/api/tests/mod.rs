@@ -60,6 +60,7 @@ impl Stage {
             notifications: doubles.clone(),
             sign_in: doubles.clone(),
             operations: doubles.clone(),
+            stream: None,
             sealer: Sealer::new(&test_secret()),
             journal: uuid::Uuid::from_u128(7),
             settings,

@@ -72,6 +72,10 @@ async fn each_operation_refuses_strangers_as_it_says() {
                 stranger.problem("unauthenticated", 401);
                 forged.problem("unauthenticated", 401);
             }
+            Access::ByProtocol => {
+                stranger.problem("upgrade-required", 426);
+                forged.problem("unauthenticated", 401);
+            }
             Access::Anybody => {
                 assert_eq!(stranger.status, 200, "{case}");
                 forged.problem("unauthenticated", 401);

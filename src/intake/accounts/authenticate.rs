@@ -92,17 +92,17 @@ impl Accounts {
                 identity
             }
         };
-        self.check_session(&identity)?;
+        self.check_session(identity.user, identity.session)?;
         Ok(identity)
     }
 
-    /// Whether the identity's session still lives: for streams, which outlast a request.
-    pub fn check_session(&self, identity: &Identity) -> Result<(), AuthError> {
+    /// Whether the user's session still lives: for streams, which outlast a request.
+    pub fn check_session(&self, user: UserId, session: Option<SessionId>) -> Result<(), AuthError> {
         if planted("sessions::skip_revocation") {
             return Ok(());
         }
-        let Some(session) = identity.session else { return Ok(()) };
-        if !self.revocations.is_loaded(self.parts.ledger.shard_of(identity.user)) {
+        let Some(session) = session else { return Ok(()) };
+        if !self.revocations.is_loaded(self.parts.ledger.shard_of(user)) {
             return Err(AuthError::Unavailable { retry_after_s: 1 });
         }
         if self.revocations.is_ended(session) { Err(AuthError::SessionEnded) } else { Ok(()) }

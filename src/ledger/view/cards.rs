@@ -1,6 +1,6 @@
 //! The names beside what people wrote, and who may see whose.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{AuthorCard, View, ViewError, overlay};
@@ -91,6 +91,23 @@ impl View {
             BlockSet::All(users) => Ok(users.contains(&other)),
             BlockSet::TooMany => Ok(self.pair(viewer, other).await?.0.is_blocked()),
         }
+    }
+
+    /// Which of these people are in a block with the author, as far as it is committed.
+    pub async fn hidden_from(&self, author: UserId, viewers: &[UserId]) -> Result<HashSet<UserId>, ViewError> {
+        let mut hidden = HashSet::new();
+        match self.block_set(author).await?.as_ref() {
+            BlockSet::All(users) if users.is_empty() => {}
+            BlockSet::All(users) => hidden.extend(viewers.iter().filter(|viewer| users.contains(*viewer))),
+            BlockSet::TooMany => {
+                for viewer in viewers {
+                    if self.is_blocked(*viewer, author).await? {
+                        hidden.insert(*viewer);
+                    }
+                }
+            }
+        }
+        Ok(hidden)
     }
 
     async fn block_set(&self, user: UserId) -> Result<Arc<BlockSet>, ViewError> {

@@ -54,6 +54,17 @@ impl View {
         Ok(comment_view(&rows, row, viewer, &card))
     }
 
+    /// The comment as everybody sees it, also when it was deleted and left no place.
+    pub async fn comment_as_left(&self, post: PostId, comment: CommentId) -> Result<CommentView, ViewError> {
+        let mut needs = Needs { posts: vec![post], ..Needs::default() };
+        comment_needs(None, comment, &mut needs);
+        let rows = self.post_rows(None, post, needs).await?;
+        author_in(&rows, post)?;
+        let row = rows.comments.get(&comment).filter(|row| row.post == post).ok_or(ViewError::NotFound)?;
+        let card = self.card(None, row.author).await?;
+        Ok(comment_view(&rows, row, None, &card))
+    }
+
     /// A page of the post's comments, replies included, and the post's version.
     pub async fn comments(
         &self,

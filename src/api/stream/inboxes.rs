@@ -1,0 +1,101 @@
+//! Inboxes as the stream tells of them: the entries look as in `GET /v1/notifications`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+use super::above::{json, refusal, refusal_of};
+use crate::api::notification_shapes::Notification;
+use crate::api::problem::{Problem, ProblemName};
+use crate::intake::{Intake, Submission, Wish};
+use crate::ledger::view::View;
+use crate::notify::Inbox;
+use crate::stream::ports::{Entry, Inboxes, Refusal, SharedLine, Standing};
+use crate::substrate::store::{StoreError, StoreErrorKind};
+use crate::support::chain::Chain;
+use crate::vocabulary::entry::{EntryState, InboxEntry, InboxLine, ReadMark};
+use crate::vocabulary::ids::{NotificationId, UserId};
+
+/// A read mark is decided this soon, or its client hears of it by the event alone.
+const MARK_WAIT: Duration = Duration::from_secs(5);
+/// How the JSON of an entry without a place begins.
+const NOBODYS: &str = r#"{"seq":0,"id":"0","#;
+
+pub struct StreamInboxes {
+    pub inbox: Inbox,
+    pub view: View,
+    pub intake: Intake,
+}
+
+impl Inboxes for StreamInboxes {
+    fn standing(&self, user: UserId) -> LocalBoxFuture<'_, Result<Standing, Refusal>> {
+        async move {
+            let state = self.inbox.state(user).await.map_err(unread)?;
+            let epoch = self.inbox.epoch().to_string();
+            Ok(Standing { epoch, seq: state.seq, min_seq: state.min_seq, unread: state.unread })
+        }
+        .boxed_local()
+    }
+
+    fn after(&self, user: UserId, seq: u64, limit: usize) -> LocalBoxFuture<'_, Result<Vec<Entry>, Refusal>> {
+        async move {
+            let (gone, shown): (Vec<InboxEntry>, Vec<InboxEntry>) = self
+                .inbox
+                .after(user, seq, limit)
+                .await
+                .map_err(unread)?
+                .into_iter()
+                .partition(|entry| entry.state == EntryState::Withdrawn);
+            let mut entries: Vec<Entry> = gone.into_iter().map(|entry| Entry { seq: entry.seq, data: None }).collect();
+            for view in self.view.notifications(user, shown).await.map_err(refusal)? {
+                entries.push(Entry { seq: view.entry.seq, data: Some(json(&Notification::from(&view))?) });
+            }
+            entries.sort_unstable_by_key(|entry| entry.seq);
+            Ok(entries)
+        }
+        .boxed_local()
+    }
+
+    fn mark_read(&self, user: UserId, up_to: u64) -> LocalBoxFuture<'_, Result<(), Refusal>> {
+        async move {
+            let wish = Wish::MarkRead { mark: ReadMark::UpTo(up_to) };
+            let submission = Submission { author: user, wish, key: None, wait: MARK_WAIT };
+            self.intake.submit(submission).await.map(drop).map_err(|error| refusal_of(&Problem::from(error)))
+        }
+        .boxed_local()
+    }
+
+    fn line<'a>(&'a self, line: &'a Arc<InboxLine>, told: &'a [UserId]) -> LocalBoxFuture<'a, Result<SharedLine, Refusal>> {
+        async move {
+            let mut apart = HashSet::new();
+            if let Some(post) = line.post
+                && let Ok(post) = self.view.post(None, post).await
+            {
+                apart = self.view.hidden_from(post.author.user, told).await.map_err(refusal)?;
+            }
+            let Some(reader) = told.iter().find(|user| !apart.contains(user)) else { return Ok(SharedLine { json: None, apart }) };
+            let entry = InboxEntry { seq: 0, id: NotificationId::from_raw(0), line: Arc::clone(line), state: EntryState::Unread };
+            let seen = self.view.notifications(*reader, vec![entry]).await.map_err(refusal)?;
+            let json = seen.first().map(|view| json(&Notification::from(view))).transpose()?;
+            Ok(SharedLine { json: json.and_then(|json| json.strip_prefix(NOBODYS).map(str::to_owned)), apart })
+        }
+        .boxed_local()
+    }
+
+    fn entry(&self, seq: u64, id: NotificationId, line: &str) -> String {
+        format!(r#"{{"seq":{seq},"id":"{id}",{line}"#)
+    }
+}
+
+/// What could not be read of an inbox; the log gets the cause.
+fn unread(error: StoreError) -> Refusal {
+    tracing::warn!(error = %Chain(&error), "an inbox could not be read for a stream");
+    let name = match error.kind() {
+        StoreErrorKind::Unavailable => ProblemName::Unavailable,
+        _ => ProblemName::Internal,
+    };
+    refusal_of(&Problem::new(name))
+}
