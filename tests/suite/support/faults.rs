@@ -105,6 +105,15 @@ pub(crate) const SKIP_ORIGIN_CHECK: &str = "api::skip_origin_check";
 /// api: with `return`, only the author's own objects are not checked for their author. Breaks S23.
 pub(crate) const SKIP_OWNER_CHECK: &str = "intake::skip_owner_check";
 
+/// stream: with `return`, a live entry is sent whatever number it has, and no hole is filled. Breaks G7.
+pub(crate) const SKIP_HOLES: &str = "stream::skip_holes";
+/// stream: with `return`, hints of entries with an odd number do not arrive. What a bus may do.
+pub(crate) const LOSE_HINTS: &str = "stream::lose_hints";
+/// stream: with `return(MS)`, a new socket waits so long between its look into the inbox and its first live entry.
+pub(crate) const BETWEEN_LOOK_AND_ATTACH: &str = "stream::between_look_and_attach";
+/// stream: with `return`, frames of a post go to watchers that it is hidden from. Breaks S49.
+pub(crate) const TELL_EVERYBODY: &str = "stream::tell_everybody";
+
 /// support snowflake: with `return`, the reserved-until time is neither written nor read. Breaks G13.
 pub(crate) const SKIP_RESERVATION: &str = "snowflake::skip_reservation";
 /// support clock: with `return(MS)`, the system clock is that many milliseconds off (negative: behind). Read at each call.

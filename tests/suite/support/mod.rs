@@ -8,6 +8,7 @@ pub(crate) mod inboxes;
 pub(crate) mod load;
 pub(crate) mod server;
 pub(crate) mod shards;
+pub(crate) mod socket;
 pub(crate) mod verdict;
 
 /// A small deterministic generator (SplitMix64, Steele, Lea and Flood 2014): a run is repeated by its seed.
