@@ -9,14 +9,18 @@ mod accept;
 mod adaptive;
 mod apply;
 mod baseline;
+mod fanout;
 mod histogram;
+mod idle_sockets;
 mod load;
 mod memory;
 mod own_read;
 mod people;
 mod report;
 mod server;
+mod socket;
 mod waiting;
+mod way_through;
 mod wire;
 
 use std::path::PathBuf;
@@ -55,6 +59,9 @@ pub(crate) struct Options {
     /// Connections of the load generator.
     #[arg(long, global = true, default_value_t = 128)]
     pub(crate) connections: usize,
+    /// Sockets of a stream. Each takes a file here and in the server, so `ulimit -n` must allow some more.
+    #[arg(long, global = true, default_value_t = 10_000)]
+    pub(crate) sockets: usize,
     /// Entries to fill a journal with.
     #[arg(long, global = true, default_value_t = 1_000_000)]
     pub(crate) entries: u64,
@@ -83,6 +90,12 @@ enum Measurement {
     Waiting,
     /// Reading one's own pending post against reading with nothing pending.
     OwnRead,
+    /// One comment to everybody who watches its post: the server's CPU time for each frame.
+    Fanout,
+    /// Resident memory of a signed-in socket that nobody writes to.
+    IdleSockets,
+    /// From the 202 of a comment to its frame on a friend's socket, at 10, 50 and 80 % of the capacity.
+    WayThrough,
 }
 
 fn main() -> ExitCode {
@@ -100,6 +113,9 @@ fn main() -> ExitCode {
             Measurement::Memory => Box::pin(memory::measure(&options)).await,
             Measurement::Waiting => Box::pin(waiting::measure(&options)).await,
             Measurement::OwnRead => Box::pin(own_read::measure(&options)).await,
+            Measurement::Fanout => Box::pin(fanout::measure(&options)).await,
+            Measurement::IdleSockets => Box::pin(idle_sockets::measure(&options)).await,
+            Measurement::WayThrough => Box::pin(way_through::measure(&options)).await,
         }
     });
     match measured {

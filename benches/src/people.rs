@@ -92,6 +92,13 @@ impl People {
     }
 }
 
+/// The bytes of a comment.
+pub(crate) fn comment_on(post: &str, token: &str, body: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_request(&mut bytes, "POST", &["/v1/posts/", post, "/comments"], token, Some(body));
+    bytes
+}
+
 fn write_request(into: &mut Vec<u8>, method: &str, path: &[&str], token: &str, body: Option<&str>) {
     let mut add = |text: &str| into.extend_from_slice(text.as_bytes());
     add(method);
