@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::{JOURNAL_FOLDER, StartError};
 use crate::ledger::Shard;
+use crate::ledger::hot_posts::HotPosts;
 use crate::ledger::recovery::check_shard;
 use crate::ledger::shard_reader::ShardReader;
 use crate::substrate::journal::Journal;
@@ -28,6 +29,7 @@ const SYNC_INTERVAL: Duration = Duration::from_micros(500);
 pub(super) struct Opened {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) shards: Vec<Shard>,
+    pub(super) hot_posts: Arc<HotPosts>,
     /// Where each shard's lanes are.
     pub(super) lanes: Arc<Vec<Vec<LaneRow>>>,
 }
@@ -73,10 +75,11 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
     let journal: Arc<dyn Journal> = Arc::new(opened.journal);
 
     let next = journal.durable().next();
+    let hot_posts = Arc::new(HotPosts::new(config.cache.capacity / 2, stores.len()));
     let mut shards = Vec::with_capacity(stores.len());
     let mut all_lanes = Vec::with_capacity(stores.len());
     for (index, (name, store, identity, lanes)) in stores.into_iter().enumerate() {
-        let (reader, reads) = ShardReader::new(Arc::clone(&name), store.clone());
+        let (reader, reads) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
         let shard = Shard::new(ShardIndex(index as u16), Arc::clone(&name), store, reader);
         check_shard(&shard, identity.journal, journal.id(), next, &lanes).map_err(StartError::while_doing("match journal and shards"))?;
         if identity.journal.is_none() {
@@ -87,5 +90,5 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         shards.push(shard);
         all_lanes.push(lanes);
     }
-    Ok(Opened { journal, shards, lanes: Arc::new(all_lanes) })
+    Ok(Opened { journal, shards, hot_posts, lanes: Arc::new(all_lanes) })
 }

@@ -9,6 +9,7 @@ pub mod backlog;
 pub mod blocks;
 pub mod cards;
 pub mod fsck;
+pub mod hot_posts;
 pub mod job;
 pub mod kept_keys;
 pub mod lanes;
@@ -39,6 +40,7 @@ use arc_swap::ArcSwap;
 use backlog::{Backlog, Room};
 use blocks::Blocks;
 use cards::Cards;
+use hot_posts::HotPosts;
 use kept_keys::KeptKeys;
 use pending::Pending;
 use topology::Topology;
@@ -65,6 +67,7 @@ pub struct Ledger {
     pub kept_keys: KeptKeys,
     pub cards: Cards,
     pub blocks: Blocks,
+    pub hot_posts: Arc<HotPosts>,
     pub clock: Arc<dyn Clock>,
     /// Where those with an open socket hear what was committed.
     pub bus: Arc<dyn Bus>,

@@ -17,7 +17,7 @@ use crate::vocabulary::command::{Command, Entry, WriteKind};
 use crate::vocabulary::entry::InboxState;
 use crate::vocabulary::event::{Event, Happened, Relay};
 use crate::vocabulary::ids::{Position, PostId, SessionId, UserId, WriteId};
-use crate::vocabulary::owner::{Lane, ShardIndex};
+use crate::vocabulary::owner::{Lane, LaneAddress, ShardIndex};
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::text::{CommentBody, PostBody};
 
@@ -113,6 +113,7 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
 /// Entries turn out to have been applied by a commit whose answer never came. What they came to stands in the events, which the
 /// courier reads: until then they stay as they are. What readers cache may be out of date at once.
 pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[Arc<Entry>]) {
+    ledger.hot_posts.forget(LaneAddress { shard, lane }, position);
     for entry in entries {
         match &entry.command {
             Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => {

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::hot_posts::{HotPosts, PEOPLE_MAX, WholePost};
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
 use crate::substrate::store::{Store, StoreError};
 use crate::support::faults::planted;
 use crate::vocabulary::ids::{Position, PostId, UserId};
-use crate::vocabulary::owner::{LANES, Lane, LaneAddress, ShardIndex};
+use crate::vocabulary::owner::{LANES, Lane, LaneAddress, Owner, ShardIndex};
 
 /// Reads of one shard that wait at once.
 const ASKS_MAX: usize = 1024;
@@ -78,12 +79,16 @@ enum Wanted {
     Rows { needs: Box<Needs>, marks: bool },
     /// What shows a post to a viewer: the hottest question, with a statement of its own.
     Post(PostId, Option<UserId>),
+    /// The whole post, to be kept in memory: nobody waits for it.
+    Hot(PostId),
 }
 
 struct Ask {
     wanted: Wanted,
-    reply: oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>,
+    reply: Option<Reply>,
 }
+
+type Reply = oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>;
 
 /// The door to the reads of one shard.
 #[derive(Debug, Clone)]
@@ -95,14 +100,22 @@ pub struct ShardReader {
 /// What answers them: run it as a task, one a shard.
 pub struct ReadLoop {
     shard: Arc<str>,
+    index: ShardIndex,
     store: Store,
+    hot: Arc<HotPosts>,
     asks: mpsc::Receiver<Ask>,
 }
 
 impl ShardReader {
-    pub fn new(shard: Arc<str>, store: Store) -> (Self, ReadLoop) {
+    /// `hot`: where posts are kept that were asked for with [`ShardReader::keep_hot`].
+    pub fn new(shard: Arc<str>, index: ShardIndex, store: Store, hot: Arc<HotPosts>) -> (Self, ReadLoop) {
         let (sender, asks) = mpsc::channel(ASKS_MAX);
-        (Self { shard: Arc::clone(&shard), asks: sender }, ReadLoop { shard, store, asks })
+        (Self { shard: Arc::clone(&shard), asks: sender }, ReadLoop { shard, index, store, hot, asks })
+    }
+
+    /// Has a post loaded into memory, some time soon. A busy reader has better things to do, and is not asked.
+    pub fn keep_hot(&self, post: PostId) {
+        let _busy = self.asks.try_send(Ask { wanted: Wanted::Hot(post), reply: None });
     }
 
     /// Loads rows from one snapshot, and the marks if there is something pending to compare with them.
@@ -118,7 +131,7 @@ impl ShardReader {
     async fn ask(&self, wanted: Wanted) -> Result<Arc<Loaded>, ReadFailed> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            self.asks.send(Ask { wanted, reply }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
+            self.asks.send(Ask { wanted, reply: Some(reply) }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
             answer.await.map_err(|_closed| self.failed("the reader has stopped"))?
         };
         match tokio::time::timeout(READ_PATIENCE, asked).await {
@@ -148,16 +161,18 @@ impl ReadLoop {
             metrics::histogram!("sosik_reads_per_snapshot").record(asks.len() as f64);
             let (mut sights, mut viewers) = (Vec::new(), Vec::new());
             let (mut needs, mut marks, mut others) = (Needs::default(), false, Vec::new());
+            let mut hot = Vec::new();
             for Ask { wanted, reply } in asks.drain(..) {
                 match wanted {
                     Wanted::Post(post, viewer) => {
                         sights.push((post, viewer));
-                        viewers.push(reply);
+                        viewers.extend(reply);
                     }
+                    Wanted::Hot(post) => hot.push(post),
                     Wanted::Rows { needs: more, marks: compared } => {
                         absorb(&mut needs, *more);
                         marks |= compared;
-                        others.push(reply);
+                        others.extend(reply);
                     }
                 }
             }
@@ -167,10 +182,15 @@ impl ReadLoop {
             if !others.is_empty() {
                 self.answer(self.load(&needs, marks).await, others);
             }
+            if !hot.is_empty()
+                && let Err(error) = self.load_hot(hot).await
+            {
+                tracing::debug!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "posts could not be kept in memory");
+            }
         }
     }
 
-    fn answer(&self, loaded: Result<Loaded, StoreError>, replies: Vec<oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>>) {
+    fn answer(&self, loaded: Result<Loaded, StoreError>, replies: Vec<Reply>) {
         let answer = match loaded {
             Ok(loaded) => Ok(Arc::new(loaded)),
             Err(error) => {
@@ -186,6 +206,27 @@ impl ReadLoop {
     async fn load_posts(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Loaded, StoreError> {
         super::shard::planted_outage(&self.shard)?;
         Ok(Loaded { rows: self.store.posts_seen(sights).await?, marks: None })
+    }
+
+    /// Reads whole posts, and hands them to the cache.
+    async fn load_hot(&self, mut posts: Vec<PostId>) -> Result<(), StoreError> {
+        super::shard::planted_outage(&self.shard)?;
+        posts.sort_unstable();
+        posts.dedup();
+        let mut snapshot = self.store.snapshot().await?;
+        let marks = Marks::new(&snapshot.lanes().await?, HashMap::new());
+        let needs = Needs { posts: posts.clone(), post_counters: posts, ..Needs::default() };
+        let rows = snapshot.rows_load(&needs).await?;
+        let most = PEOPLE_MAX as u64 + 1;
+        for (post, row) in rows.posts {
+            let counters = rows.counters.posts.get(&post).copied().unwrap_or_default();
+            let likes = snapshot.post_likes_page(post, None, most).await?;
+            let subscriptions = snapshot.subscriptions_page(post, None, most).await?;
+            let lane = Owner::Post(post).lane();
+            let whole = WholePost { mark: marks.applied(lane), row, counters, likes, subscriptions };
+            self.hot.keep(LaneAddress { shard: self.index, lane }, whole);
+        }
+        Ok(())
     }
 
     async fn load(&self, needs: &Needs, marks: bool) -> Result<Loaded, StoreError> {

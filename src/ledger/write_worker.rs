@@ -159,12 +159,14 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     }
     transaction.events_insert(&rows).await?;
     fail::fail_point!("worker::before_commit");
+    ledger.hot_posts.committing(shard.index, &moves);
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");
     if let Some(counters) = apart {
         save_counters_apart(shard, counters).await?;
     }
 
+    ledger.hot_posts.committed(shard.index, &moves, &effects.rows);
     shard.batch_committed();
     settlement::rows_committed(ledger, &effects.rows);
     settlement::marked_read(ledger, &read);
@@ -236,7 +238,8 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
         died_at,
     };
     let mut transaction = shard.store.begin().await?;
-    transaction.lanes_advance(&[LaneMove { lane: run.lane, known: run.known, next: entry.position }]).await?;
+    let moves = [LaneMove { lane: run.lane, known: run.known, next: entry.position }];
+    transaction.lanes_advance(&moves).await?;
     transaction.dead_letter_insert(&letter).await?;
     // Tells a replay what became of it, and takes its key to the author: a retry of the request must find it also after a restart.
     let mut event = set_aside(entry);
@@ -246,6 +249,7 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
     let payload = encode_events(std::slice::from_ref(&event))?;
     transaction.events_insert(&[EventsRow { lane: run.lane, position: entry.position, payload }]).await?;
     transaction.commit().await?;
+    ledger.hot_posts.committed(shard.index, &moves, &Rows::default());
 
     tracing::error!(shard = %shard.name, write.id = %entry.write, position = %entry.position, %error, "an entry could not be applied and is a dead letter");
     settlement::buried(ledger, shard.index, run.lane, entry, event);

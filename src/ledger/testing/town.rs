@@ -9,6 +9,7 @@ use super::memory_journal::MemoryJournal;
 use crate::ledger::backlog::Backlog;
 use crate::ledger::blocks::Blocks;
 use crate::ledger::cards::Cards;
+use crate::ledger::hot_posts::HotPosts;
 use crate::ledger::job::{Job, LaneRun, Parcel};
 use crate::ledger::kept_keys::KeptKeys;
 use crate::ledger::pending::{Pending, Topic};
@@ -80,11 +81,12 @@ impl Town {
         let shards = Config::default().shards;
         let topology = Topology::of(&shards);
         let mut opened = Vec::new();
+        let hot_posts = Arc::new(HotPosts::new(1 << 20, shards.members.len()));
         for (index, member) in shards.members.iter().enumerate() {
             let backend = Backend::Sqlite(folder.path().join(&member.name));
             let store = Store::open(&backend, StoreOptions::default()).await.expect("opens");
             let name: Arc<str> = member.name.as_str().into();
-            let (reader, reading) = ShardReader::new(Arc::clone(&name), store.clone());
+            let (reader, reading) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
             tokio::runtime::Handle::current().spawn(reading.run());
             opened.push(Shard::new(ShardIndex(index as u16), name, store, reader));
         }
@@ -103,6 +105,7 @@ impl Town {
             kept_keys: KeptKeys::default(),
             cards: Cards::new(1 << 16),
             blocks: Blocks::new(1 << 16),
+            hot_posts,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             bus: Arc::new(LocalBus::default()),
             sessions_ended: OnceLock::new(),

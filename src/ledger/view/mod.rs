@@ -22,10 +22,12 @@ pub use preview::{PROVISIONAL, Preview, Seen};
 use std::sync::Arc;
 
 use super::apply::Transition;
+use super::hot_posts::{Found, Freshness};
 use super::pending::{PendingError, PendingWrite, Topic};
 use super::shard_reader::{Loaded, ReadFailed, is_pending, subset};
 use super::{Ledger, Shard};
 use crate::substrate::store::rows::Needs;
+use crate::support::faults::planted;
 use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::{Owner, ShardIndex};
 
@@ -67,6 +69,19 @@ impl View {
         Ok(Loaded { rows: subset(&shared.rows, needs), marks: None })
     }
 
+    /// What memory holds of a post, if that is enough for what is asked. A miss may have the post kept from then on.
+    fn hot_post(&self, post: PostId, viewer: Option<UserId>, pending: &[PendingWrite], freshness: Freshness) -> Option<Found> {
+        if !pending.iter().all(|write| posts::is_about_post(&write.entry.command)) {
+            return None;
+        }
+        let at = self.ledger.address_of(&Owner::Post(post));
+        let found = self.ledger.hot_posts.find(post, viewer, at, freshness);
+        if found.is_none() && self.ledger.hot_posts.is_wanted(post) {
+            self.ledger.shard(at.shard).reader.keep_hot(post);
+        }
+        found
+    }
+
     async fn load(&self, shard: &Shard, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {
         let shared = shard.reader.load(needs.clone(), marks).await?;
         Ok(Loaded { rows: subset(&shared.rows, needs), marks: shared.marks.clone() })
@@ -76,6 +91,15 @@ impl View {
 /// The last position among some revisions, or the start.
 fn latest(positions: impl IntoIterator<Item = Position>) -> Position {
     positions.into_iter().max().unwrap_or_default()
+}
+
+/// As [`overlay`], over what memory holds of one post.
+fn overlay_hot(found: Found, pending: &[PendingWrite]) -> Transition {
+    let mut transition = Transition::over(found.rows);
+    for write in pending.iter().filter(|write| write.entry.position > found.mark || planted("pending::overlay_applied")) {
+        transition.apply(&write.entry);
+    }
+    transition
 }
 
 /// Applies those own writes that the snapshot's lane had not applied. All are decided on the shard that was read.

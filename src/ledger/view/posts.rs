@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::cards::CardsByUser;
-use super::{AuthorCard, PostView, PostViewer, View, ViewError, overlay, shown};
+use super::{AuthorCard, PostView, PostViewer, View, ViewError, overlay, overlay_hot, shown};
 use crate::ledger::apply::needs_of;
+use crate::ledger::hot_posts::Freshness;
 use crate::ledger::pending::Topic;
 use crate::substrate::store::rows::{Needs, Rows};
-use crate::vocabulary::command::SubscriptionMode;
+use crate::vocabulary::command::{Command, SubscriptionMode};
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::owner::Owner;
 
@@ -45,6 +46,16 @@ pub(super) fn is_plain(needs: &Needs) -> bool {
     let below = comments.is_empty() && comment_counters.is_empty() && comment_likes.is_empty();
     let users = relations.is_empty() && mutes.is_empty() && author_posts.is_empty() && user_counters.is_empty() && accounts.is_empty();
     below && users && sessions.is_empty() && sessions_of.is_empty() && names.is_empty() && preferences.is_empty()
+}
+
+/// Whether the post's own rows, and the author's like and subscription of it, are all that the decision reads. A new comment has an id
+/// that nothing had before: where it is still to be laid over, no row of it can be there.
+pub(super) fn is_about_post(command: &Command) -> bool {
+    match command {
+        Command::EditPost { .. } | Command::DeletePost { .. } | Command::SetPostLike { .. } | Command::SetSubscription { .. } => true,
+        Command::CreateComment { parent, .. } => parent.is_none(),
+        _ => false,
+    }
 }
 
 /// The post that rows hold: `Gone` if it was deleted.
@@ -89,6 +100,11 @@ impl View {
     /// Rows below one post, with the reader's pending writes about it.
     pub(super) async fn post_rows(&self, viewer: Option<UserId>, post: PostId, mut needs: Needs) -> Result<Rows, ViewError> {
         let pending = self.pending(viewer, Topic::Post(post)).await?;
+        if is_plain(&needs)
+            && let Some(found) = self.hot_post(post, viewer, &pending, Freshness::Read)
+        {
+            return Ok(overlay_hot(found, &pending).into_rows());
+        }
         for write in &pending {
             needs_of(&write.entry, &mut needs);
         }

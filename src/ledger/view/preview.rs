@@ -1,15 +1,16 @@
 //! What a write would do, before it is journaled: whether it can be refused at once, and what its author sees when it is accepted.
 
 use super::comments::{comment_in, comment_needs, comment_view};
-use super::posts::{author_in, post_needs, post_view};
+use super::posts::{author_in, is_about_post, post_needs, post_view};
 use super::users::other_of;
-use super::{AuthorCard, CommentView, PostView, UserRef, UserView, View, ViewError, overlay};
+use super::{AuthorCard, CommentView, PostView, UserRef, UserView, View, ViewError, overlay, overlay_hot};
 use crate::ledger::apply::{Transition, needs_of};
-use crate::ledger::pending::Topic;
+use crate::ledger::hot_posts::Freshness;
+use crate::ledger::pending::{PendingWrite, Topic};
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::vocabulary::command::{Command, Entry, Resource};
 use crate::vocabulary::event::Happened;
-use crate::vocabulary::ids::{Position, UserId};
+use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::Owner;
 use crate::vocabulary::rejection::Rejection;
 
@@ -58,34 +59,45 @@ impl View {
             Resource::Post(post) | Resource::Comment(post, _) => post,
             Resource::User(_) => return Ok(Err(Rejection::NotFound)),
         };
-        let mut needs = Needs::default();
-        post_needs(Some(author), post, &mut needs);
-        match (&entry.command, resource) {
-            // Nothing can be where a new comment will be: only its post and what it answers are asked for.
-            (Command::CreateComment { parent, .. }, _) => needs.comments.extend(parent),
-            (_, Resource::Comment(_, comment)) => {
-                comment_needs(Some(author), comment, &mut needs);
-                needs_of(entry, &mut needs);
-            }
-            _ => needs_of(entry, &mut needs),
-        }
         if matches!(entry.command, Command::CreatePost { .. }) {
             // Nothing can be there, and nothing pending can be about it.
             return self.previewed(Transition::default(), entry, resource).await;
         }
         let pending = self.ledger.pending.of(author, Topic::Post(post)).await?;
-        for write in &pending {
-            needs_of(&write.entry, &mut needs);
-        }
-        let shard = self.shard_of(&Owner::Post(post));
-        let loaded = self.load_post(shard, Some(author), post, &needs, !pending.is_empty()).await?;
-        let transition = overlay(loaded, shard.index, &pending);
+        // A comment shows nothing of what its author thinks of the post.
+        let viewer = matches!(resource, Resource::Post(_)).then_some(author);
+        let hot = if is_about_post(&entry.command) { self.hot_post(post, viewer, &pending, Freshness::Preview) } else { None };
+        let transition = match hot {
+            Some(found) => overlay_hot(found, &pending),
+            None => self.overlaid(entry, post, resource, &pending).await?,
+        };
         if let Some(post_author) = transition.post_author(post)
             && self.is_blocked(author, post_author).await?
         {
             return Ok(Err(Rejection::NotFound));
         }
         self.previewed(transition, entry, resource).await
+    }
+
+    /// The rows that an entry about a post needs, from the database, with what is pending laid over.
+    async fn overlaid(&self, entry: &Entry, post: PostId, resource: Resource, pending: &[PendingWrite]) -> Result<Transition, ViewError> {
+        let mut needs = Needs::default();
+        post_needs(Some(entry.author), post, &mut needs);
+        match (&entry.command, resource) {
+            // Nothing can be where a new comment will be: only its post and what it answers are asked for.
+            (Command::CreateComment { parent, .. }, _) => needs.comments.extend(parent),
+            (_, Resource::Comment(_, comment)) => {
+                comment_needs(Some(entry.author), comment, &mut needs);
+                needs_of(entry, &mut needs);
+            }
+            _ => needs_of(entry, &mut needs),
+        }
+        for write in pending {
+            needs_of(&write.entry, &mut needs);
+        }
+        let shard = self.shard_of(&Owner::Post(post));
+        let loaded = self.load_post(shard, Some(entry.author), post, &needs, !pending.is_empty()).await?;
+        Ok(overlay(loaded, shard.index, pending))
     }
 
     async fn previewed(

@@ -2,13 +2,15 @@
 
 use sea_orm::Order;
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sosik_entities::{author_posts, comments, post_likes, posts};
+use sosik_entities::{author_posts, comments, post_likes, posts, subscriptions};
 
+use crate::vocabulary::command::SubscriptionMode;
 use crate::vocabulary::ids::{CommentId, DATACENTER_BITS, PostId, SEQUENCE_BITS, UserId, WORKER_BITS};
 
 use super::bulk::{Link, Table};
 use super::comments::Comments;
 use super::error::StoreError;
+use super::posts::subscription_mode;
 use super::rows::CommentRow;
 use super::values::{get, number, post, user};
 
@@ -57,6 +59,25 @@ pub(super) async fn likes_of_post(link: &Link, post: PostId, before: Option<User
     }
     let rows = link.rows(&query.order_by(post_likes::Column::User, Order::Desc).limit(limit).take()).await?;
     rows.iter().map(|row| Ok(user(row, 0)?)).collect()
+}
+
+/// What people asked for about a post, in the order of their ids.
+pub(super) async fn subscriptions_of_post(
+    link: &Link,
+    post: PostId,
+    after: Option<UserId>,
+    limit: u64,
+) -> Result<Vec<(UserId, SubscriptionMode)>, StoreError> {
+    let mut query = Query::select();
+    query
+        .columns([subscriptions::Column::User, subscriptions::Column::Mode])
+        .from(subscriptions::Entity)
+        .and_where(Expr::col(subscriptions::Column::Post).eq(number(post.raw())));
+    if let Some(after) = after {
+        query.and_where(Expr::col(subscriptions::Column::User).gt(number(after.raw())));
+    }
+    let rows = link.rows(&query.order_by(subscriptions::Column::User, Order::Asc).limit(limit).take()).await?;
+    rows.iter().map(|row| Ok((user(row, 0)?, subscription_mode(get(row, 1)?)?))).collect()
 }
 
 /// The most authors that one statement looks for; more make several.

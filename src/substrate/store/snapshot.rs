@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::vocabulary::Millis;
+use crate::vocabulary::command::SubscriptionMode;
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::Lane;
@@ -79,6 +80,16 @@ impl Snapshot {
     /// Those who like a post, highest id first.
     pub async fn post_likes_page(&mut self, post: PostId, before: Option<UserId>, limit: u64) -> Result<Vec<UserId>, StoreError> {
         pages::likes_of_post(&self.link, post, before, limit).await
+    }
+
+    /// Who asked for what about a post, lowest id first.
+    pub async fn subscriptions_page(
+        &mut self,
+        post: PostId,
+        after: Option<UserId>,
+        limit: u64,
+    ) -> Result<Vec<(UserId, SubscriptionMode)>, StoreError> {
+        pages::subscriptions_of_post(&self.link, post, after, limit).await
     }
 
     /// The posts of all these authors together, newest first.

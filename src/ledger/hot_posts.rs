@@ -1,0 +1,411 @@
+//! Posts that are asked for again and again, in memory as their lanes left them.
+//!
+//! A post with its counters, and everybody's like and subscription of it, goes in from a snapshot; each committed batch moves it on, in the
+//! order of its lane. What comes out is what a snapshot at the entry's mark would have said. Promises: an entry never goes back, never mixes
+//! two states, and is never older than what any reader of the database could have seen before. Full: moka evicts, and readers ask the database.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use moka::sync::Cache;
+
+use crate::substrate::store::LaneMove;
+use crate::substrate::store::rows::{LikeRow, PostCounters, PostRow, Rows, SubscriptionRow};
+use crate::support::faults::planted;
+use crate::support::lock::lock;
+use crate::vocabulary::command::SubscriptionMode;
+use crate::vocabulary::ids::{Position, PostId, UserId};
+use crate::vocabulary::owner::{LANES, Lane, LaneAddress, Owner, ShardIndex, mix};
+
+/// The most people whose likes, and whose subscriptions, of one post are kept. Of a post with more, only the post itself is.
+pub const PEOPLE_MAX: usize = 2_000;
+/// Posts that were missed lately. One that is missed again while it stands here is worth its loading.
+const MISSED: usize = 16_384;
+/// About what an entry takes without its text and people, and what each of these takes more.
+const POST_BYTES: usize = 400;
+const LIKE_BYTES: usize = 18;
+const SUBSCRIPTION_BYTES: usize = 36;
+
+/// What a reader of an entry needs to be sure of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// What the database may have said to anybody before: not while a commit of the lane is under way.
+    Read,
+    /// A preview of an own write: it is decided again at the apply.
+    Preview,
+}
+
+/// The people of a post.
+#[derive(Debug, Default)]
+struct People {
+    likes: HashSet<UserId>,
+    subscriptions: HashMap<UserId, SubscriptionMode>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// All entries of the post's lane that touched it up to here are in.
+    mark: Position,
+    row: PostRow,
+    counters: PostCounters,
+    /// `None`: too many.
+    people: Option<People>,
+}
+
+#[derive(Debug)]
+struct HotPost {
+    /// What the cache was told that it takes, in bytes.
+    weight: AtomicU32,
+    state: Mutex<State>,
+}
+
+/// What is known of a lane. Readers look without a lock.
+#[derive(Debug, Default)]
+struct LaneTrack {
+    /// How far the entries have been moved on. The lock orders loading against moving on.
+    moved: Mutex<Position>,
+    /// Entries whose mark is below are out of date: a commit went by whose rows are not known here.
+    floor: AtomicU64,
+    /// A transaction is being committed, or whether it was is not known.
+    committing: AtomicBool,
+}
+
+/// The cache. Shared by all threads.
+pub struct HotPosts {
+    posts: Cache<PostId, Arc<HotPost>>,
+    /// By shard, then by lane.
+    lanes: Vec<Vec<LaneTrack>>,
+    missed: Vec<AtomicU64>,
+    hits: metrics::Counter,
+    misses: metrics::Counter,
+}
+
+/// A post as a snapshot holds it, to be kept.
+#[derive(Debug)]
+pub struct WholePost {
+    /// The lane's position in that snapshot.
+    pub mark: Position,
+    pub row: PostRow,
+    pub counters: PostCounters,
+    /// Those who like it, up to one more than [`PEOPLE_MAX`].
+    pub likes: Vec<UserId>,
+    /// The subscriptions, up to one more than [`PEOPLE_MAX`].
+    pub subscriptions: Vec<(UserId, SubscriptionMode)>,
+}
+
+/// What an entry says to one viewer, and up to which position of its lane.
+#[derive(Debug)]
+pub struct Found {
+    pub rows: Rows,
+    pub mark: Position,
+}
+
+impl HotPosts {
+    pub fn new(bytes: u64, shards: usize) -> Self {
+        let posts = Cache::builder().max_capacity(bytes).weigher(|_, post: &Arc<HotPost>| post.weight.load(Ordering::Relaxed)).build();
+        let lanes = (0..shards).map(|_| (0..LANES).map(|_| LaneTrack::default()).collect()).collect();
+        let counted = |outcome: &'static str| metrics::counter!("sosik_hot_posts_total", "outcome" => outcome);
+        Self {
+            posts,
+            lanes,
+            missed: (0..MISSED).map(|_| AtomicU64::new(0)).collect(),
+            hits: counted("hit"),
+            misses: counted("miss"),
+        }
+    }
+
+    /// The rows that show a post to a viewer. Take the viewer's pending writes before: those above the mark are still to be laid over.
+    pub fn find(&self, post: PostId, viewer: Option<UserId>, at: LaneAddress, freshness: Freshness) -> Option<Found> {
+        let found = self.look(post, viewer, at, freshness);
+        if found.is_some() { self.hits.increment(1) } else { self.misses.increment(1) }
+        found
+    }
+
+    fn look(&self, post: PostId, viewer: Option<UserId>, at: LaneAddress, freshness: Freshness) -> Option<Found> {
+        let track = self.track(at)?;
+        // Before the entry: if no commit is under way, all that were are in it.
+        if freshness == Freshness::Read && track.committing.load(Ordering::SeqCst) {
+            return None;
+        }
+        let hot = self.posts.get(&post)?;
+        let state = lock(&hot.state);
+        if state.mark.0 < track.floor.load(Ordering::SeqCst) {
+            drop(state);
+            self.posts.invalidate(&post);
+            return None;
+        }
+        let mut rows = Rows::default();
+        if let Some(viewer) = viewer {
+            let people = state.people.as_ref()?;
+            if people.likes.contains(&viewer) {
+                rows.post_likes.insert((post, viewer), LikeRow { liked: true, position: state.mark });
+            }
+            if let Some(mode) = people.subscriptions.get(&viewer) {
+                rows.subscriptions.insert((post, viewer), SubscriptionRow { mode: *mode, position: state.mark });
+            }
+        }
+        rows.posts.insert(post, state.row.clone());
+        rows.counters.posts.insert(post, state.counters);
+        Some(Found { rows, mark: state.mark })
+    }
+
+    /// Whether a post that was just missed is worth loading: it was missed before, not long ago.
+    pub fn is_wanted(&self, post: PostId) -> bool {
+        let slot = &self.missed[(mix(post.raw()) % MISSED as u64) as usize];
+        slot.swap(post.raw(), Ordering::Relaxed) == post.raw() && !self.posts.contains_key(&post)
+    }
+
+    /// Keeps a post, unless its lane has been moved on since its snapshot.
+    pub fn keep(&self, at: LaneAddress, whole: WholePost) {
+        let Some(track) = self.track(at) else { return };
+        let WholePost { mark, row, counters, likes, subscriptions } = whole;
+        let few = likes.len() <= PEOPLE_MAX && subscriptions.len() <= PEOPLE_MAX;
+        let people = few.then(|| People { likes: likes.into_iter().collect(), subscriptions: subscriptions.into_iter().collect() });
+        let (post, state) = (row.post, State { mark, row, counters, people });
+        let hot = Arc::new(HotPost { weight: AtomicU32::new(weight_of(&state)), state: Mutex::new(state) });
+        let moved = lock(&track.moved);
+        if mark >= *moved || planted("hot_posts::keep_old") {
+            self.posts.insert(post, hot);
+        }
+    }
+
+    /// A transaction that moves these lanes is about to be committed.
+    pub fn committing(&self, shard: ShardIndex, moves: &[LaneMove]) {
+        for to in moves {
+            if let Some(track) = self.track(LaneAddress { shard, lane: to.lane }) {
+                track.committing.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// It is committed, and wrote these rows. To be called before any pending write of it is dropped.
+    pub fn committed(&self, shard: ShardIndex, moves: &[LaneMove], rows: &Rows) {
+        let touched = touched(rows);
+        let planted = planted("hot_posts::never_move_on");
+        for to in moves {
+            let Some(track) = self.track(LaneAddress { shard, lane: to.lane }) else { continue };
+            let mut moved = lock(&track.moved);
+            *moved = to.next.max(*moved);
+            for (post, people) in touched.get(&to.lane).into_iter().flatten().filter(|_| !planted) {
+                if let Some(hot) = self.posts.get(post) {
+                    self.move_on(*post, &hot, to.next, rows, people);
+                }
+            }
+            track.committing.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// A lane is at a position by a commit whose rows are not known here.
+    pub fn forget(&self, at: LaneAddress, position: Position) {
+        let Some(track) = self.track(at) else { return };
+        let mut moved = lock(&track.moved);
+        *moved = position.max(*moved);
+        track.floor.fetch_max(position.0, Ordering::SeqCst);
+        track.committing.store(false, Ordering::SeqCst);
+    }
+
+    fn move_on(&self, post: PostId, hot: &Arc<HotPost>, to: Position, rows: &Rows, people: &[UserId]) {
+        let mut state = lock(&hot.state);
+        if state.mark >= to {
+            return;
+        }
+        state.mark = to;
+        if let Some(row) = rows.posts.get(&post) {
+            state.row = row.clone();
+        }
+        if let Some(step) = rows.counters.posts.get(&post) {
+            state.counters.likes += step.likes;
+            state.counters.comments += step.comments;
+            state.counters.position = step.position.max(state.counters.position);
+        }
+        if let Some(known) = &mut state.people {
+            for user in people {
+                known.take(*user, rows.post_likes.get(&(post, *user)), rows.subscriptions.get(&(post, *user)));
+            }
+            if known.likes.len() > PEOPLE_MAX || known.subscriptions.len() > PEOPLE_MAX {
+                state.people = None;
+            }
+        }
+        let weight = weight_of(&state);
+        drop(state);
+        if weight > hot.weight.load(Ordering::Relaxed) {
+            // Told rarely: in steps of a half more.
+            hot.weight.store(weight.saturating_add(weight / 2), Ordering::Relaxed);
+            self.posts.insert(post, Arc::clone(hot));
+        }
+    }
+
+    fn track(&self, at: LaneAddress) -> Option<&LaneTrack> {
+        self.lanes.get(usize::from(at.shard.0))?.get(usize::from(at.lane.0))
+    }
+}
+
+impl People {
+    fn take(&mut self, user: UserId, like: Option<&LikeRow>, subscription: Option<&SubscriptionRow>) {
+        match like {
+            Some(LikeRow { liked: true, .. }) => {
+                self.likes.insert(user);
+            }
+            Some(LikeRow { liked: false, .. }) => {
+                self.likes.remove(&user);
+            }
+            None => {}
+        }
+        if let Some(row) = subscription {
+            self.subscriptions.insert(user, row.mode);
+        }
+    }
+}
+
+/// The posts that saved rows are about, by lane, with the people whose like or subscription is among them.
+fn touched(rows: &Rows) -> HashMap<Lane, Vec<(PostId, Vec<UserId>)>> {
+    let mut touched: HashMap<PostId, Vec<UserId>> = HashMap::new();
+    for post in rows.posts.keys().chain(rows.counters.posts.keys()) {
+        touched.entry(*post).or_default();
+    }
+    for (post, user) in rows.post_likes.keys().chain(rows.subscriptions.keys()) {
+        touched.entry(*post).or_default().push(*user);
+    }
+    let mut by_lane: HashMap<Lane, Vec<(PostId, Vec<UserId>)>> = HashMap::new();
+    for (post, people) in touched {
+        by_lane.entry(Owner::Post(post).lane()).or_default().push((post, people));
+    }
+    by_lane
+}
+
+fn weight_of(state: &State) -> u32 {
+    let people = state.people.as_ref().map_or(0, |people| {
+        people.likes.capacity() * LIKE_BYTES + people.subscriptions.capacity() * SUBSCRIPTION_BYTES
+    });
+    u32::try_from(POST_BYTES + state.row.body.as_str().len() + people).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::text::PostBody;
+
+    const POST: PostId = PostId::from_raw(7);
+    const ANN: UserId = UserId::from_raw(1);
+    const BOB: UserId = UserId::from_raw(2);
+
+    fn at() -> LaneAddress {
+        LaneAddress { shard: ShardIndex(0), lane: Owner::Post(POST).lane() }
+    }
+
+    fn snapshot(mark: u64, likes: &[UserId]) -> WholePost {
+        let row = PostRow {
+            post: POST,
+            author: ANN,
+            body: PostBody::from_row("tidings".to_owned()),
+            revision: Position(1),
+            edited_at: None,
+            deleted: false,
+        };
+        let counters = PostCounters { likes: likes.len() as i64, comments: 0, position: Position(mark) };
+        WholePost { mark: Position(mark), row, counters, likes: likes.to_vec(), subscriptions: Vec::new() }
+    }
+
+    fn to(known: u64, next: u64) -> [LaneMove; 1] {
+        [LaneMove { lane: at().lane, known: Position(known), next: Position(next) }]
+    }
+
+    fn liked_by(user: UserId, position: u64) -> Rows {
+        let mut rows = Rows::default();
+        rows.post_likes.insert((POST, user), LikeRow { liked: true, position: Position(position) });
+        rows.counters.posts.insert(POST, PostCounters { likes: 1, comments: 0, position: Position(position) });
+        rows
+    }
+
+    fn likes(posts: &HotPosts, viewer: UserId, freshness: Freshness) -> Option<(i64, bool)> {
+        let found = posts.find(POST, Some(viewer), at(), freshness)?;
+        Some((found.rows.counters.posts[&POST].likes, found.rows.post_likes.contains_key(&(POST, viewer))))
+    }
+
+    fn hot() -> HotPosts {
+        HotPosts::new(1 << 20, 1)
+    }
+
+    #[test]
+    fn a_committed_like_shows_at_once_and_only_once() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        posts.keep(at(), snapshot(10, &[ANN]));
+
+        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((2, true)));
+        assert_eq!(likes(&posts, ANN, Freshness::Read), Some((2, true)));
+    }
+
+    #[test]
+    fn a_snapshot_from_before_a_commit_is_not_kept_after_it() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+
+        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.keep(at(), snapshot(10, &[]));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), None);
+
+        posts.keep(at(), snapshot(12, &[BOB]));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((1, true)));
+    }
+
+    #[test]
+    fn a_snapshot_that_already_saw_a_commit_is_not_moved_on_by_it() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        posts.keep(at(), snapshot(12, &[BOB]));
+
+        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((1, true)));
+    }
+
+    #[test]
+    fn while_a_commit_is_under_way_readers_ask_the_database_and_previews_do_not() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        posts.keep(at(), snapshot(10, &[]));
+
+        posts.committing(ShardIndex(0), &to(10, 12));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), None);
+        assert_eq!(likes(&posts, BOB, Freshness::Preview), Some((0, false)));
+
+        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((1, true)));
+    }
+
+    #[test]
+    fn a_commit_whose_rows_are_not_known_makes_what_is_kept_useless() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        posts.keep(at(), snapshot(10, &[]));
+
+        posts.forget(at(), Position(12));
+
+        assert_eq!(likes(&posts, BOB, Freshness::Preview), None);
+    }
+
+    #[test]
+    fn a_post_that_too_many_like_still_shows_itself_but_says_nothing_of_its_viewers() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        let crowd: Vec<UserId> = (0..=PEOPLE_MAX as u64).map(UserId::from_raw).collect();
+        posts.keep(at(), snapshot(10, &crowd));
+
+        assert_eq!(likes(&posts, BOB, Freshness::Read), None);
+        let found = posts.find(POST, None, at(), Freshness::Read).expect("the post");
+        assert_eq!(found.rows.counters.posts[&POST].likes, PEOPLE_MAX as i64 + 1);
+    }
+
+    #[test]
+    fn only_what_is_missed_again_is_loaded() {
+        let posts = hot();
+
+        assert!(!posts.is_wanted(POST));
+        assert!(posts.is_wanted(POST));
+    }
+}
