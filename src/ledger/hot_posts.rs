@@ -106,19 +106,17 @@ impl HotPosts {
         let posts = Cache::builder().max_capacity(bytes).weigher(|_, post: &Arc<HotPost>| post.weight.load(Ordering::Relaxed)).build();
         let lanes = (0..shards).map(|_| (0..LANES).map(|_| LaneTrack::default()).collect()).collect();
         let counted = |outcome: &'static str| metrics::counter!("sosik_hot_posts_total", "outcome" => outcome);
-        Self {
-            posts,
-            lanes,
-            missed: (0..MISSED).map(|_| AtomicU64::new(0)).collect(),
-            hits: counted("hit"),
-            misses: counted("miss"),
-        }
+        Self { posts, lanes, missed: (0..MISSED).map(|_| AtomicU64::new(0)).collect(), hits: counted("hit"), misses: counted("miss") }
     }
 
     /// The rows that show a post to a viewer. Take the viewer's pending writes before: those above the mark are still to be laid over.
     pub fn find(&self, post: PostId, viewer: Option<UserId>, at: LaneAddress, freshness: Freshness) -> Option<Found> {
         let found = self.look(post, viewer, at, freshness);
-        if found.is_some() { self.hits.increment(1) } else { self.misses.increment(1) }
+        if found.is_some() {
+            self.hits.increment(1)
+        } else {
+            self.misses.increment(1)
+        }
         found
     }
 
@@ -275,9 +273,10 @@ fn touched(rows: &Rows) -> HashMap<Lane, Vec<(PostId, Vec<UserId>)>> {
 }
 
 fn weight_of(state: &State) -> u32 {
-    let people = state.people.as_ref().map_or(0, |people| {
-        people.likes.capacity() * LIKE_BYTES + people.subscriptions.capacity() * SUBSCRIPTION_BYTES
-    });
+    let people = state
+        .people
+        .as_ref()
+        .map_or(0, |people| people.likes.capacity() * LIKE_BYTES + people.subscriptions.capacity() * SUBSCRIPTION_BYTES);
     u32::try_from(POST_BYTES + state.row.body.as_str().len() + people).unwrap_or(u32::MAX)
 }
 

@@ -13,8 +13,9 @@ use crate::substrate::journal::{Journal, Locator, ReadError, Record};
 use crate::support::lock::lock;
 use crate::support::room::give_back;
 use crate::vocabulary::command::{Command, Entry, EntryUnreadable};
-use crate::vocabulary::ids::{Position, PostId, UserId, WriteId};
+use crate::vocabulary::ids::{CommentId, Position, PostId, UserId, WriteId};
 use crate::vocabulary::owner::{LaneAddress, mix};
+use crate::vocabulary::text::CommentBody;
 
 /// Locks of the index: enough that 128 connections hardly ever meet at one.
 const STRIPES: usize = 64;
@@ -59,8 +60,36 @@ struct Place {
     position: Position,
     locator: Locator,
     home: LaneAddress,
-    /// A like of a post says all in one bit: it needs neither cache nor journal.
-    liked: Option<bool>,
+    gist: Gist,
+}
+
+/// As much of an entry as needs neither cache nor journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gist {
+    /// A like of a post: that is all there is to say.
+    Liked(bool),
+    /// A comment that answers no other: all that its post shows of it is one comment more.
+    Commented,
+    Other,
+}
+
+impl Gist {
+    fn of(command: &Command) -> Self {
+        match command {
+            Command::SetPostLike { liked, .. } => Self::Liked(*liked),
+            Command::CreateComment { parent: None, .. } => Self::Commented,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a reader will show of the things that pending writes are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// All of it.
+    Everything,
+    /// A post, and none of its comments: new ones come without their text, and with an id of no meaning.
+    PostAlone,
 }
 
 /// Most authors have one pending write about one thing.
@@ -135,11 +164,8 @@ impl Pending {
 
     /// Files an entry that is durable now.
     pub fn add(&self, entry: &Arc<Entry>, home: LaneAddress, locator: Locator) {
-        let liked = match entry.command {
-            Command::SetPostLike { liked, .. } => Some(liked),
-            _ => None,
-        };
-        let place = Place { position: entry.position, locator, home, liked };
+        let gist = Gist::of(&entry.command);
+        let place = Place { position: entry.position, locator, home, gist };
         let mut filed = false;
         for topic in topics_of(&entry.command) {
             let key = (entry.author, topic);
@@ -151,7 +177,7 @@ impl Pending {
             }
             filed = true;
         }
-        if filed && liked.is_none() {
+        if filed && !matches!(gist, Gist::Liked(_)) {
             self.decoded.insert(entry.position, Arc::clone(entry));
         }
     }
@@ -168,12 +194,14 @@ impl Pending {
                 give_back(&mut stripe);
             }
         }
-        self.decoded.invalidate(&entry.position);
+        if !matches!(Gist::of(&entry.command), Gist::Liked(_)) {
+            self.decoded.invalidate(&entry.position);
+        }
     }
 
     /// The author's pending writes about a topic, in the order of their positions. Call it *before* taking the snapshot that
     /// it will be laid over: a write that commits in between is then in both, and the snapshot's lane says so.
-    pub async fn of(&self, author: UserId, topic: Topic) -> Result<Vec<PendingWrite>, PendingError> {
+    pub async fn of(&self, author: UserId, topic: Topic, shows: Shows) -> Result<Vec<PendingWrite>, PendingError> {
         fail::fail_point!("pending::skip_overlay", |_| Ok(Vec::new()));
         let key = (author, topic);
         let places: Vec<Place> = match lock(self.stripe(key)).get(&key) {
@@ -182,8 +210,13 @@ impl Pending {
         };
         let mut writes = Vec::with_capacity(places.len());
         for place in places {
-            let entry = match (topic, place.liked) {
-                (Topic::Post(post), Some(liked)) => Arc::new(like_again(author, post, liked, place.position)),
+            let again = |command| Arc::new(entry_again(author, command, place.position));
+            let entry = match (topic, place.gist) {
+                (Topic::Post(post), Gist::Liked(liked)) => again(Command::SetPostLike { post, liked }),
+                (Topic::Post(post), Gist::Commented) if shows == Shows::PostAlone => {
+                    let body = CommentBody::from_row(String::new());
+                    again(Command::CreateComment { post, comment: CommentId::from_raw(place.position.0), parent: None, body })
+                }
                 _ => self.entry(place).await?,
             };
             writes.push(PendingWrite { entry, home: place.home });
@@ -230,9 +263,8 @@ pub fn read_again(journal: &dyn Journal, shard: &str, position: Position, locato
     parked.into_iter().find(|record| record.position == position).ok_or(missing)
 }
 
-/// A like as far as the overlay is concerned: its write id and time show nowhere.
-fn like_again(author: UserId, post: PostId, liked: bool, position: Position) -> Entry {
-    let command = Command::SetPostLike { post, liked };
+/// An entry as far as the overlay is concerned: its write id and time show nowhere.
+fn entry_again(author: UserId, command: Command, position: Position) -> Entry {
     Entry { position, write: WriteId::from_raw(0), author, accepted_at: 0, key: None, command }
 }
 

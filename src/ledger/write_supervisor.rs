@@ -29,9 +29,13 @@ use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, LaneAddress, ShardIndex};
 
 /// A batch of content that is smaller than this waits for company, until so long after the one before began: a transaction has a cost
-/// of its own whatever its size. Chosen, not yet found by measuring.
+/// of its own whatever its size, and writes each page once however many rows are new on it.
 const COMPANY_ROWS: usize = 256;
 const GATHERING: Duration = Duration::from_millis(8);
+/// Where so many came in that time, all processors are busy: the batch waits longer, and takes a third of them off. Measured: 8 ms
+/// for all gave 71 µs of processor time for a like, 40 ms gave 57 µs.
+const RUSH_ROWS: usize = 32;
+const GATHERING_IN_RUSH: Duration = Duration::from_millis(40);
 /// A batch of what callers wait for is small, so that the next one does not wait long.
 const URGENT_ROWS_MAX: usize = 128;
 /// The first pause of a shard that is down, and of a worker that panicked.
@@ -237,12 +241,14 @@ impl WriteSupervisor {
     /// transaction costs its share of the processor whatever its size.
     fn content_is_due(&mut self, context: &mut Context<Self>) -> bool {
         let since = self.content_began.elapsed();
-        if since >= GATHERING || self.lanes.waiting().0 >= COMPANY_ROWS {
+        let waiting = self.lanes.waiting().0;
+        let patience = if since < GATHERING || waiting < RUSH_ROWS { GATHERING } else { GATHERING_IN_RUSH };
+        if since >= patience || waiting >= COMPANY_ROWS {
             return true;
         }
-        if !self.gathering && self.lanes.waiting().0 > 0 {
+        if !self.gathering && waiting > 0 {
             self.gathering = true;
-            context.run_later(GATHERING - since, |supervisor, context| {
+            context.run_later(patience - since, |supervisor, context| {
                 supervisor.gathering = false;
                 supervisor.step(context);
             });

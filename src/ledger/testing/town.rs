@@ -12,7 +12,7 @@ use crate::ledger::cards::Cards;
 use crate::ledger::hot_posts::HotPosts;
 use crate::ledger::job::{Job, LaneRun, Parcel};
 use crate::ledger::kept_keys::KeptKeys;
-use crate::ledger::pending::{Pending, Topic};
+use crate::ledger::pending::{Pending, Shows, Topic};
 use crate::ledger::routes::Routes;
 use crate::ledger::shard_reader::ShardReader;
 use crate::ledger::topology::Topology;
@@ -317,7 +317,7 @@ impl Town {
         topics.extend((1..=users).map(|raw| Topic::Pair(UserId::from_raw(raw))));
         let mut left = Vec::new();
         for topic in topics {
-            let pending = self.ledger.pending.of(author, topic).await.expect("readable");
+            let pending = self.ledger.pending.of(author, topic, Shows::Everything).await.expect("readable");
             left.extend(pending.into_iter().map(|write| format!("still pending: {:?}", write.entry)));
         }
         let waiting = self.ledger.backlog.waiting();

@@ -7,7 +7,7 @@ use super::{AuthorCard, View, ViewError, overlay};
 use crate::ledger::apply::needs_of;
 use crate::ledger::blocks::{BLOCKS_CACHED_MAX, BlockSet};
 use crate::ledger::cards::card_of;
-use crate::ledger::pending::Topic;
+use crate::ledger::pending::{Shows, Topic};
 use crate::ledger::shard_reader::is_pending;
 use crate::substrate::store::rows::Needs;
 use crate::vocabulary::command::Command;
@@ -84,7 +84,7 @@ impl View {
         if viewer == other {
             return Ok(false);
         }
-        if !self.ledger.pending.of(viewer, Topic::Pair(other)).await?.is_empty() {
+        if !self.ledger.pending.of(viewer, Topic::Pair(other), Shows::Everything).await?.is_empty() {
             return Ok(self.pair(viewer, other).await?.0.is_blocked());
         }
         match self.block_set(viewer).await?.as_ref() {
@@ -126,7 +126,7 @@ impl View {
 
     /// The pair from the reader's side, and whether he mutes the other, with his pending writes.
     pub(super) async fn pair(&self, viewer: UserId, other: UserId) -> Result<(PairState, bool), ViewError> {
-        let pending = self.ledger.pending.of(viewer, Topic::Pair(other)).await?;
+        let pending = self.ledger.pending.of(viewer, Topic::Pair(other), Shows::Everything).await?;
         let needs = Needs { relations: vec![(viewer, other)], mutes: vec![(viewer, other)], ..Needs::default() };
         let shard = self.shard_of(&Owner::User(viewer));
         let loaded = self.load(shard, &needs, !pending.is_empty()).await?;

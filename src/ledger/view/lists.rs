@@ -37,7 +37,7 @@ impl View {
         before: Option<UserId>,
         limit: usize,
     ) -> Result<Page<UserView, UserId>, ViewError> {
-        let pending = self.pending(viewer, Topic::Post(post)).await?;
+        let pending = self.pending_of_post(viewer, post).await?;
         let shard = self.shard_of(&Owner::Post(post));
         let mut snapshot = shard.snapshot().await?;
         let stored = snapshot.post_likes_page(post, before, limit as u64 + 1).await.map_err(|error| shard.failed(&error))?;

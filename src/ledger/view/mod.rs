@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::apply::Transition;
 use super::hot_posts::{Found, Freshness};
-use super::pending::{PendingError, PendingWrite, Topic};
+use super::pending::{PendingError, PendingWrite, Shows, Topic};
 use super::shard_reader::{Loaded, ReadFailed, is_pending, subset};
 use super::{Ledger, Shard};
 use crate::substrate::store::rows::Needs;
@@ -44,7 +44,15 @@ impl View {
 
     async fn pending(&self, viewer: Option<UserId>, topic: Topic) -> Result<Vec<PendingWrite>, ViewError> {
         match viewer {
-            Some(viewer) => Ok(self.ledger.pending.of(viewer, topic).await?),
+            Some(viewer) => Ok(self.ledger.pending.of(viewer, topic, Shows::Everything).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`View::pending`], for what shows a post and none of its comments.
+    async fn pending_of_post(&self, viewer: Option<UserId>, post: PostId) -> Result<Vec<PendingWrite>, ViewError> {
+        match viewer {
+            Some(viewer) => Ok(self.ledger.pending.of(viewer, Topic::Post(post), Shows::PostAlone).await?),
             None => Ok(Vec::new()),
         }
     }

@@ -99,10 +99,9 @@ impl View {
 
     /// Rows below one post, with the reader's pending writes about it.
     pub(super) async fn post_rows(&self, viewer: Option<UserId>, post: PostId, mut needs: Needs) -> Result<Rows, ViewError> {
-        let pending = self.pending(viewer, Topic::Post(post)).await?;
-        if is_plain(&needs)
-            && let Some(found) = self.hot_post(post, viewer, &pending, Freshness::Read)
-        {
+        let plain = is_plain(&needs);
+        let pending = if plain { self.pending_of_post(viewer, post).await? } else { self.pending(viewer, Topic::Post(post)).await? };
+        if plain && let Some(found) = self.hot_post(post, viewer, &pending, Freshness::Read) {
             return Ok(overlay_hot(found, &pending).into_rows());
         }
         for write in &pending {
@@ -133,7 +132,7 @@ impl View {
             let mut needs = Needs::default();
             let mut pending = Vec::new();
             for post in &posts {
-                pending.extend(self.pending(viewer, Topic::Post(*post)).await?);
+                pending.extend(self.pending_of_post(viewer, *post).await?);
                 post_needs(viewer, *post, &mut needs);
             }
             pending.sort_by_key(|write| write.entry.position);

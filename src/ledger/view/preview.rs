@@ -6,7 +6,7 @@ use super::users::other_of;
 use super::{AuthorCard, CommentView, PostView, UserRef, UserView, View, ViewError, overlay, overlay_hot};
 use crate::ledger::apply::{Transition, needs_of};
 use crate::ledger::hot_posts::Freshness;
-use crate::ledger::pending::{PendingWrite, Topic};
+use crate::ledger::pending::{PendingWrite, Shows, Topic};
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::vocabulary::command::{Command, Entry, Resource};
 use crate::vocabulary::event::Happened;
@@ -63,10 +63,12 @@ impl View {
             // Nothing can be there, and nothing pending can be about it.
             return self.previewed(Transition::default(), entry, resource).await;
         }
-        let pending = self.ledger.pending.of(author, Topic::Post(post)).await?;
+        let about_post = is_about_post(&entry.command);
+        let shows = if about_post { Shows::PostAlone } else { Shows::Everything };
+        let pending = self.ledger.pending.of(author, Topic::Post(post), shows).await?;
         // A comment shows nothing of what its author thinks of the post.
         let viewer = matches!(resource, Resource::Post(_)).then_some(author);
-        let hot = if is_about_post(&entry.command) { self.hot_post(post, viewer, &pending, Freshness::Preview) } else { None };
+        let hot = if about_post { self.hot_post(post, viewer, &pending, Freshness::Preview) } else { None };
         let transition = match hot {
             Some(found) => overlay_hot(found, &pending),
             None => self.overlaid(entry, post, resource, &pending).await?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{UserRef, UserView, UserViewer, View, ViewError, shown};
 use crate::ledger::apply::Transition;
 use crate::ledger::cards::card_of;
-use crate::ledger::pending::{PendingWrite, Topic};
+use crate::ledger::pending::{PendingWrite, Shows, Topic};
 use crate::ledger::shard_reader::is_pending;
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::vocabulary::command::Command;
@@ -75,7 +75,7 @@ impl View {
                 if *user == viewer {
                     self.own_pending(viewer, &mut pending).await?;
                 } else {
-                    let writes = self.ledger.pending.of(viewer, Topic::Pair(*user)).await?;
+                    let writes = self.ledger.pending.of(viewer, Topic::Pair(*user), Shows::Everything).await?;
                     pending.extend(writes.into_iter().map(|write| (Side::Other(*user), write)));
                 }
             }
@@ -99,7 +99,7 @@ impl View {
 
     async fn own_pending(&self, viewer: UserId, pending: &mut Vec<(Side, PendingWrite)>) -> Result<(), ViewError> {
         for (topic, side) in [(Topic::Profile, Side::Profile), (Topic::Authored, Side::Authored), (Topic::Pairs, Side::Own)] {
-            let writes = self.ledger.pending.of(viewer, topic).await?;
+            let writes = self.ledger.pending.of(viewer, topic, Shows::Everything).await?;
             pending.extend(writes.into_iter().map(|write| (side, write)));
         }
         Ok(())

@@ -15,6 +15,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -147,7 +148,7 @@ impl EmbeddedJournal {
 
         let segment_bytes = options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let header = SegmentHeader { journal: id, number: recovered.number + 1, epoch: report.epoch, after: last, chain: recovered.chain };
-        let active = make_blank_file(&prepared, segment_bytes)
+        let active = make_blank_file(&prepared, segment_bytes, &AtomicBool::new(true))
             .and_then(|blank| begin_segment(directory, blank, &prepared, header, seed))
             .map_err(io_at(directory))?;
         let marked = mark.write(|value| {

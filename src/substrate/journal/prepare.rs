@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -16,8 +18,9 @@ use super::disk;
 
 /// The name of the file until it becomes a segment.
 pub(super) const PREPARED_NAME: &str = "next.prepared";
-/// How much is zeroed at once.
-const ZERO_BYTES: usize = 1024 * 1024;
+/// How much is zeroed at once, and how long the disk is left to others after it: the syncs of the journal do not queue behind zeros.
+const ZERO_BYTES: usize = 256 * 1024;
+const ZERO_PAUSE: Duration = Duration::from_millis(4);
 
 /// The one who prepares. One file at a time.
 pub(super) struct Preparer {
@@ -30,6 +33,8 @@ struct Shared {
     segment_bytes: u64,
     state: Mutex<State>,
     changed: Condvar,
+    /// Somebody waits for the file.
+    hurry: AtomicBool,
 }
 
 enum State {
@@ -48,6 +53,7 @@ impl Preparer {
             segment_bytes,
             state: Mutex::new(State::Idle),
             changed: Condvar::new(),
+            hurry: AtomicBool::new(false),
         });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name("journal-prepare".to_owned()).spawn(move || theirs.run())?;
@@ -75,6 +81,7 @@ impl Preparer {
             self.shared.changed.notify_all();
         }
         while matches!(*state, State::Wanted | State::Working) {
+            self.shared.hurry.store(true, Ordering::Relaxed);
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         match std::mem::replace(&mut *state, State::Idle) {
@@ -88,6 +95,7 @@ impl Preparer {
     pub(super) fn stop(&self) {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Stopped;
+        self.shared.hurry.store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
         if thread.join().is_err() {
             tracing::error!("the journal's preparing thread panicked");
@@ -113,7 +121,8 @@ impl Shared {
                 State::Wanted => {
                     *state = State::Working;
                     drop(state);
-                    let made = make_blank_file(&self.path, self.segment_bytes);
+                    let made = make_blank_file(&self.path, self.segment_bytes, &self.hurry);
+                    self.hurry.store(false, Ordering::Relaxed);
                     state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                     if !matches!(*state, State::Stopped) {
                         *state = made.map_or_else(State::Failed, State::Ready);
@@ -126,11 +135,11 @@ impl Shared {
     }
 }
 
-/// Makes a synced file of zeros. Nothing is left of it after an error.
-pub(super) fn make_blank_file(path: &Path, bytes: u64) -> io::Result<File> {
+/// Makes a synced file of zeros, without pauses once there is a `hurry`. Nothing is left of it after an error.
+pub(super) fn make_blank_file(path: &Path, bytes: u64, hurry: &AtomicBool) -> io::Result<File> {
     disk::remove_file(path)?;
     let file = disk::create_file(path)?;
-    match fill(&file, bytes) {
+    match fill(&file, bytes, hurry) {
         Ok(()) => Ok(file),
         Err(error) => {
             disk::remove_file(path)?;
@@ -139,7 +148,7 @@ pub(super) fn make_blank_file(path: &Path, bytes: u64) -> io::Result<File> {
     }
 }
 
-fn fill(file: &File, bytes: u64) -> io::Result<()> {
+fn fill(file: &File, bytes: u64, hurry: &AtomicBool) -> io::Result<()> {
     // Says at once whether there is room, and gets it in one piece; some file systems cannot.
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
@@ -150,9 +159,11 @@ fn fill(file: &File, bytes: u64) -> io::Result<()> {
     while offset < bytes {
         let length = zeros.len().min((bytes - offset) as usize);
         file.write_all_at(&zeros[..length], offset)?;
-        // Piece by piece: a sync of a group never queues behind all of the zeros.
         rustix::fs::fdatasync(file)?;
         offset += length as u64;
+        if !hurry.load(Ordering::Relaxed) {
+            std::thread::sleep(ZERO_PAUSE);
+        }
     }
     file.sync_all()
 }
