@@ -407,4 +407,19 @@ mod tests {
         assert!(!posts.is_wanted(POST));
         assert!(posts.is_wanted(POST));
     }
+
+    /// The fault that the order of loading and moving on is for.
+    #[cfg(feature = "faults")]
+    #[test]
+    fn a_cache_that_keeps_an_old_snapshot_is_found_out() {
+        let scenario = fail::FailScenario::setup();
+        fail::cfg("hot_posts::keep_old", "return").expect("a fault");
+        let posts = hot();
+
+        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.keep(at(), snapshot(10, &[]));
+
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((0, false)));
+        scenario.teardown();
+    }
 }

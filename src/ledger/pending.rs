@@ -214,8 +214,8 @@ impl Pending {
             let entry = match (topic, place.gist) {
                 (Topic::Post(post), Gist::Liked(liked)) => again(Command::SetPostLike { post, liked }),
                 (Topic::Post(post), Gist::Commented) if shows == Shows::PostAlone => {
-                    let body = CommentBody::from_row(String::new());
-                    again(Command::CreateComment { post, comment: CommentId::from_raw(place.position.0), parent: None, body })
+                    let (comment, body) = (nameless(place.position), CommentBody::from_row(String::new()));
+                    again(Command::CreateComment { post, comment, parent: None, body })
                 }
                 _ => self.entry(place).await?,
             };
@@ -266,6 +266,11 @@ pub fn read_again(journal: &dyn Journal, shard: &str, position: Position, locato
 /// An entry as far as the overlay is concerned: its write id and time show nowhere.
 fn entry_again(author: UserId, command: Command, position: Position) -> Entry {
     Entry { position, write: WriteId::from_raw(0), author, accepted_at: 0, key: None, command }
+}
+
+/// An id that no comment will have before the ids run out, another one for each position.
+fn nameless(position: Position) -> CommentId {
+    CommentId::from_raw((i64::MAX as u64).saturating_sub(position.0))
 }
 
 /// About what a decoded entry takes.

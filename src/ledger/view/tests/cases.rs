@@ -4,10 +4,12 @@ use fail::FailScenario;
 
 use super::*;
 use crate::ledger::blocks::BlockSet;
+use crate::ledger::hot_posts::Freshness;
 use crate::ledger::settlement;
 use crate::ledger::writes::{Known, Progress};
 use crate::substrate::journal::Journal;
 use crate::vocabulary::command::Command;
+use crate::vocabulary::owner::Owner;
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::relation::FollowNotify;
 use crate::vocabulary::text::{CommentBody, DisplayName, PostBody};
@@ -254,4 +256,79 @@ fn a_feed_is_whole_or_refused_wherever_a_shard_goes() {
         }
         assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
     });
+}
+
+/// How many likes a post has, and whether he is among them, as somebody reads it.
+async fn likes_seen(town: &Town, viewer: UserId) -> (u64, bool) {
+    let post = town.view.post(Some(viewer), POST).await.expect("the post");
+    (post.likes, post.viewer.is_some_and(|viewer| viewer.liked))
+}
+
+/// Reads the post until it is kept in memory.
+async fn keep_hot(town: &Town) {
+    let home = town.ledger.address_of(&Owner::Post(POST));
+    for _ in 0..1_000 {
+        let _post = town.view.post(Some(BOB), POST).await.expect("the post");
+        if town.ledger.hot_posts.find(POST, Some(BOB), home, Freshness::Read).is_some() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the post was never kept");
+}
+
+#[test]
+fn a_post_that_is_kept_in_memory_follows_what_is_committed_and_what_is_pending() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        keep_hot(&town).await;
+
+        let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
+        assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (0, false)), "pending");
+        town.apply(town.home(BOB, &like.command), 1).await;
+        assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (1, false)), "committed");
+        town.write(BOB, reply(5));
+        assert_eq!(town.view.post(Some(BOB), POST).await.expect("the post").comments, 1, "an own comment counts at once");
+    });
+}
+
+#[cfg(feature = "faults")]
+#[test]
+fn a_post_that_is_kept_in_memory_is_read_again_after_a_commit_whose_answer_never_came() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        keep_hot(&town).await;
+
+        let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
+        town.apply_unheard(town.home(BOB, &like.command)).await;
+        assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (1, false)));
+        town.finish().await;
+        assert_eq!(likes_seen(&town, BOB).await, (1, true));
+    });
+}
+
+/// The fault that moving on is for: the author's like is gone from his eyes when its pending row is dropped.
+#[cfg(feature = "faults")]
+#[test]
+fn a_post_that_is_never_moved_on_is_found_out() {
+    let scenario = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        keep_hot(&town).await;
+        fail::cfg("hot_posts::never_move_on", "return").expect("a fault");
+
+        let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
+        town.apply(town.home(BOB, &like.command), 1).await;
+
+        assert_eq!(likes_seen(&town, BOB).await, (0, false));
+    });
+    scenario.teardown();
 }
