@@ -88,7 +88,7 @@ impl Gist {
 pub enum Shows {
     /// All of it.
     Everything,
-    /// A post, and none of its comments: new ones come without their text, and with an id of no meaning.
+    /// A post, and none of its comments: new ones may come without their text, and with an id of no meaning.
     PostAlone,
 }
 
@@ -208,12 +208,14 @@ impl Pending {
             None => return Ok(Vec::new()),
             Some(places) => places.as_slice().to_vec(),
         };
+        // What else is pending may be about the new comments, and finds them by their ids.
+        let nameless_will_do = shows == Shows::PostAlone && places.iter().all(|place| place.gist != Gist::Other);
         let mut writes = Vec::with_capacity(places.len());
         for place in places {
             let again = |command| Arc::new(entry_again(author, command, place.position));
             let entry = match (topic, place.gist) {
                 (Topic::Post(post), Gist::Liked(liked)) => again(Command::SetPostLike { post, liked }),
-                (Topic::Post(post), Gist::Commented) if shows == Shows::PostAlone => {
+                (Topic::Post(post), Gist::Commented) if nameless_will_do => {
                     let (comment, body) = (nameless(place.position), CommentBody::from_row(String::new()));
                     again(Command::CreateComment { post, comment, parent: None, body })
                 }
