@@ -103,7 +103,7 @@ pub async fn close_windows(store: &Store, tools: &Tools, now: Millis) -> Result<
 
 /// Withdraws what there is too much of for the delivery's own transaction. That nothing of it comes back is sure: it is deleted.
 async fn withdraw_most(store: &Store, post: PostId, comment: Option<CommentId>, hints: &mut Vec<Hint>) -> Result<(), DeliveryError> {
-    loop {
+    while store.snapshot().await?.inbox_unread_about(post, comment, WITHDRAWN_MAX).await? == WITHDRAWN_MAX {
         let mut tx = store.begin().await?;
         tx.lanes_lock(&all_inbox_lanes()).await?;
         let keys = tx.inbox_withdraw(Withdrawal::Object { post, comment }, WITHDRAWN_MAX).await?;
@@ -112,10 +112,8 @@ async fn withdraw_most(store: &Store, post: PostId, comment: Option<CommentId>, 
         tx.inbox_save(&[], &states).await?;
         tx.commit().await?;
         hints.extend(told);
-        if (keys.len() as u64) < WITHDRAWN_MAX {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Takes withdrawn entries out of the counts of unread ones.
@@ -173,6 +171,8 @@ struct Delivery<'a> {
     now: Millis,
     rows: Rows,
     states: BTreeMap<UserId, InboxState>,
+    /// Inboxes that do not stand where they were loaded.
+    moved: BTreeSet<UserId>,
     windows: HashMap<WindowKey, WindowRow>,
     /// Windows whose row is not as it was loaded.
     changed: HashSet<WindowKey>,
@@ -192,6 +192,7 @@ impl<'a> Delivery<'a> {
             now,
             rows: Rows::default(),
             states: BTreeMap::new(),
+            moved: BTreeSet::new(),
             windows: HashMap::new(),
             changed: HashSet::new(),
             members: HashSet::new(),
@@ -290,6 +291,7 @@ impl<'a> Delivery<'a> {
 
     /// Puts an entry into an inbox, at the next place.
     fn append(&mut self, recipient: UserId, line: Arc<InboxLine>, stream: bool) -> Result<(), IdError> {
+        self.moved.insert(recipient);
         let state = self.states.entry(recipient).or_default();
         state.seq += 1;
         state.unread += 1;
@@ -353,6 +355,7 @@ impl<'a> Delivery<'a> {
         loop {
             let keys = self.tx.inbox_withdraw(what, WITHDRAWN_MAX).await?;
             self.load_states(keys.iter().map(|(recipient, _)| *recipient)).await?;
+            self.moved.extend(keys.iter().map(|(recipient, _)| *recipient));
             self.withdrawn.extend(lower(&mut self.states, &keys));
             if (keys.len() as u64) < WITHDRAWN_MAX {
                 return Ok(());
@@ -362,7 +365,9 @@ impl<'a> Delivery<'a> {
 
     /// Writes what is yet to be written, so that statements about rows find it.
     async fn flush(&mut self) -> Result<(), StoreError> {
-        self.tx.inbox_save(&self.entries, &self.states).await?;
+        let moved = std::mem::take(&mut self.moved);
+        let states = moved.into_iter().filter_map(|recipient| Some((recipient, *self.states.get(&recipient)?))).collect();
+        self.tx.inbox_save(&self.entries, &states).await?;
         self.entries.clear();
         self.tx.window_actors_save(&self.newcomers).await?;
         self.newcomers.clear();

@@ -18,5 +18,8 @@ pub mod planner;
 pub mod preference;
 pub mod retention;
 
+#[cfg(test)]
+mod tests;
+
 pub use ground::{Ground, Visible};
 pub use inbox::Inbox;

@@ -79,8 +79,9 @@ pub struct NotificationDispatcher {
     forgotten_at: Option<Instant>,
     delivering: HashSet<ShardIndex>,
     asking: HashSet<ShardIndex>,
-    /// Until then a plan that failed is not tried again.
+    /// Until then a plan that failed is not tried again, of all lanes or of one.
     plan_after: Option<Instant>,
+    held: HashMap<Lane, Instant>,
     draining: Option<Ticket<()>>,
 }
 
@@ -107,6 +108,7 @@ impl NotificationDispatcher {
             delivering: HashSet::new(),
             asking: HashSet::new(),
             plan_after: None,
+            held: HashMap::new(),
             draining: None,
         }
     }
@@ -140,7 +142,9 @@ impl NotificationDispatcher {
 
     /// Lanes in which more can be seen than was planned.
     fn due_lanes(&self) -> Vec<LaneAsked> {
-        let asked = self.lanes.iter().filter_map(|lane| {
+        let now = Instant::now();
+        let free = self.lanes.iter().filter(|lane| self.held.get(lane).is_none_or(|until| now >= *until));
+        let asked = free.filter_map(|lane| {
             let (planned, open) = (self.book.planned(*lane), self.open.get(lane).cloned());
             let visible = self.visible().of(*lane);
             (open.is_some() || visible > planned).then_some(LaneAsked { lane: *lane, planned, visible, open })
@@ -163,16 +167,34 @@ impl NotificationDispatcher {
         context.spawn(planned.into_actor(self).map(|planned, dispatcher, context| {
             dispatcher.planning = false;
             match planned {
-                Ok(Ok(plans)) => plans.into_iter().for_each(|plan| dispatcher.enter(plan)),
-                Ok(Err(error)) => dispatcher.plan_failed(&error, context),
-                Err(error) => dispatcher.plan_failed(&error, context),
+                Ok(Ok(plans)) => plans.into_iter().for_each(|(lane, plan)| dispatcher.planned(lane, plan, context)),
+                Ok(Err(error)) => {
+                    dispatcher.plan_after = Some(Instant::now() + RETRY_AFTER);
+                    dispatcher.plan_failed(&error, context);
+                }
+                Err(error) => {
+                    dispatcher.plan_after = Some(Instant::now() + RETRY_AFTER);
+                    tracing::error!(%error, "planning was cut short; trying again");
+                    context.run_later(RETRY_AFTER, Self::step);
+                }
             }
             dispatcher.step(context);
         }));
     }
 
+    fn planned(&mut self, lane: Lane, plan: Result<LanePlan, PlanError>, context: &mut Context<Self>) {
+        match plan {
+            Ok(plan) => self.enter(plan),
+            Err(error) => {
+                self.held.insert(lane, Instant::now() + RETRY_AFTER);
+                self.plan_failed(&error, context);
+            }
+        }
+    }
+
     fn enter(&mut self, plan: LanePlan) {
         let LanePlan { lane, notices, planned, open } = plan;
+        self.held.remove(&lane);
         self.book.enter(lane, notices);
         self.book.set_planned(lane, planned);
         match open {
@@ -182,15 +204,13 @@ impl NotificationDispatcher {
     }
 
     /// Nothing of it was kept: it is planned again.
-    fn plan_failed(&mut self, error: &(dyn std::error::Error + 'static), context: &mut Context<Self>) {
-        let is_down =
-            matches!(error.downcast_ref::<PlanError>(), Some(PlanError::Store(store)) if store.kind() == StoreErrorKind::Unavailable);
+    fn plan_failed(&self, error: &PlanError, context: &mut Context<Self>) {
+        let is_down = matches!(error, PlanError::Store(store) if store.kind() == StoreErrorKind::Unavailable);
         if is_down {
             tracing::debug!(shard = self.shard.0, error = %Chain(error), "who is to be told cannot be read; trying again");
         } else {
             tracing::error!(shard = self.shard.0, error = %Chain(error), "who is to be told cannot be found out; trying again");
         }
-        self.plan_after = Some(Instant::now() + RETRY_AFTER);
         context.run_later(RETRY_AFTER, Self::step);
     }
 

@@ -60,6 +60,11 @@ impl Participants {
         }
     }
 
+    /// What is kept may say more than was told.
+    pub fn forget_all(&self) {
+        self.0.invalidate_all();
+    }
+
     /// Comments of the post went: who is left is to be read again.
     pub fn forget(&self, post: PostId) {
         self.0.invalidate(&post);

@@ -67,6 +67,9 @@ pub struct OpenCrowd {
     after: Option<UserId>,
 }
 
+/// Who has muted which thread, as far as it was asked.
+type Quiet = HashMap<(PostId, UserId), bool>;
+
 /// The lines of one cause, one for each kind.
 #[derive(Debug, Clone)]
 struct Lines(BTreeMap<NotificationKind, Arc<InboxLine>>);
@@ -99,42 +102,48 @@ impl Planner {
         Self { ground, shard, participants: Participants::new(cache_bytes), automatic_up_to }
     }
 
-    /// Plans some lanes, each as far as one look goes.
-    pub async fn plan(&self, asked: Vec<LaneAsked>) -> Result<Vec<LanePlan>, PlanError> {
+    /// Plans some lanes, each as far as one look goes. A shard that does not answer fails only the lanes that need it; the own one fails all.
+    pub async fn plan(&self, asked: Vec<LaneAsked>) -> Result<Vec<(Lane, Result<LanePlan, PlanError>)>, PlanError> {
         let mut plans = Vec::with_capacity(asked.len());
         let mut fresh = Vec::new();
         for lane in asked {
             match lane.open {
-                Some(open) => plans.push(self.go_on(lane.lane, open).await?),
+                Some(open) => plans.push((lane.lane, self.go_on(lane.lane, open).await)),
                 None => fresh.push(lane),
             }
         }
         let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-        let mut read = Vec::with_capacity(fresh.len());
-        for lane in fresh {
-            read.push(read_lane(&mut snapshot, lane).await?);
+        let (mut needs, mut read) = (Needs::default(), Vec::with_capacity(fresh.len()));
+        for asked in fresh {
+            let lane = asked.lane;
+            match read_lane(&mut snapshot, asked).await {
+                Ok(found) => {
+                    found.events.iter().for_each(|event| needs_of(event, &mut needs));
+                    read.push(found);
+                }
+                Err(error) => plans.push((lane, Err(error))),
+            }
         }
-        let mut needs = Needs::default();
-        read.iter().flat_map(|lane| &lane.events).for_each(|event| needs_of(event, &mut needs));
         let rows = snapshot.rows_load(&needs).await?;
-        let named = self.resolve(read.iter().flat_map(|lane| &lane.events)).await?;
-        for lane in read {
-            plans.push(self.plan_lane(&mut snapshot, lane, &rows, &named).await?);
+        for found in read {
+            let lane = found.lane;
+            let plan = self.plan_lane(&mut snapshot, found, &rows).await;
+            if plan.is_err() {
+                // Some of its comments may have been counted in already; they come again.
+                self.participants.forget_all();
+            }
+            plans.push((lane, plan));
         }
         Ok(plans)
     }
 
-    async fn plan_lane(
-        &self,
-        snapshot: &mut Snapshot,
-        lane: LaneRead,
-        rows: &Rows,
-        named: &HashMap<Username, UserId>,
-    ) -> Result<LanePlan, PlanError> {
+    async fn plan_lane(&self, snapshot: &mut Snapshot, lane: LaneRead, rows: &Rows) -> Result<LanePlan, PlanError> {
+        let named = self.resolve(&lane.events).await?;
+        let mut quiet = Quiet::new();
         let mut plan = LanePlan { lane: lane.lane, notices: Vec::new(), planned: lane.through, open: None };
         for event in &lane.events {
-            let Some(errand) = self.errand(snapshot, event, rows, named).await? else { continue };
-            let crowd = self.enter(snapshot, event, errand, rows, &mut plan.notices).await?;
+            let Some(errand) = self.errand(snapshot, event, rows, &named).await? else { continue };
+            let crowd = self.enter(snapshot, event, errand, rows, &mut quiet, &mut plan.notices).await?;
             if let Some(open) = crowd {
                 // The rest of the lane waits until this crowd was told to its end.
                 plan.planned = Position(event.position.0 - 1);
@@ -198,6 +207,7 @@ impl Planner {
         event: &Event,
         errand: Errand,
         rows: &Rows,
+        quiet: &mut Quiet,
         notices: &mut Vec<(ShardIndex, Notice)>,
     ) -> Result<Option<OpenCrowd>, PlanError> {
         let post = Objects::of(&event.happened).post;
@@ -206,7 +216,7 @@ impl Planner {
         let single = |recipient: UserId, what: What| self.addressed(event.position, recipient, &cause, what);
         match errand {
             Errand::Gather { recipient, group, post, comment } => {
-                if !self.muted_threads(snapshot, post, &[recipient]).await?.contains(&recipient) {
+                if !self.has_muted(snapshot, quiet, post, recipient).await? {
                     let line = InboxLine { group, actors: vec![event.author], count: 1, post, comment, created_at: event.accepted_at };
                     notices.push(single(recipient, What::Gather(Arc::new(line))));
                 }
@@ -282,6 +292,17 @@ impl Planner {
         snapshot.followers_by_id(author, wishes, after, CROWD_PAGE).await
     }
 
+    /// Whether one person does not want to hear of a post's thread: asked once for the likes of a batch.
+    async fn has_muted(&self, snapshot: &mut Snapshot, quiet: &mut Quiet, post: Option<PostId>, user: UserId) -> Result<bool, StoreError> {
+        let Some(key) = post.map(|post| (post, user)) else { return Ok(false) };
+        if let Some(known) = quiet.get(&key) {
+            return Ok(*known);
+        }
+        let muted = self.muted_threads(snapshot, post, &[user]).await?.contains(&user);
+        quiet.insert(key, muted);
+        Ok(muted)
+    }
+
     /// Those of these people who do not want to hear of the post's thread.
     async fn muted_threads(&self, snapshot: &mut Snapshot, post: Option<PostId>, people: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
         let Some(post) = post.filter(|_| !people.is_empty()) else { return Ok(HashSet::new()) };
@@ -297,9 +318,9 @@ impl Planner {
     }
 
     /// The users behind the names of some texts; names that nobody has are left out.
-    async fn resolve(&self, events: impl Iterator<Item = &Event>) -> Result<HashMap<Username, UserId>, StoreError> {
+    async fn resolve(&self, events: &[Event]) -> Result<HashMap<Username, UserId>, StoreError> {
         let mut by_shard: HashMap<ShardIndex, Vec<(Username, NameKey)>> = HashMap::new();
-        for name in events.flat_map(|event| mentions_of(&event.happened)) {
+        for name in events.iter().flat_map(|event| mentions_of(&event.happened)) {
             let key = NameKey::of_username(name);
             by_shard.entry(self.ground.place(&Owner::Name(key.clone()))).or_default().push((name.clone(), key));
         }

@@ -315,6 +315,20 @@ fn change_unread(to: i64) -> UpdateStatement {
 
 /// Withdraws at most `limit` unread entries, and says which.
 pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Result<Vec<EntryKey>, StoreError> {
+    let rows = link.rows(&unread_of(what, limit)).await?;
+    let keys = rows.iter().map(|row| Ok((user(row, 0)?, unsigned(row, 1)?))).collect::<Result<Vec<EntryKey>, DbErr>>()?;
+    for chunk in keys.chunks(KEYS_MAX) {
+        let listed = chunk.iter().map(|(recipient, seq)| (recipient.raw().cast_signed(), seq.cast_signed()));
+        let listed = Query::select().column(Asterisk).from_values(listed, "withdrawn").take();
+        let columns = [inbox_entries::Column::Owner, inbox_entries::Column::Seq].map(Expr::col);
+        let update = change_unread(STATE_WITHDRAWN).and_where(Expr::tuple(columns).in_subquery(listed)).take();
+        link.execute(&update).await?;
+    }
+    Ok(keys)
+}
+
+/// The places of at most `limit` unread entries.
+pub(super) fn unread_of(what: Withdrawal, limit: u64) -> SelectStatement {
     let mut query = Query::select();
     query
         .columns([inbox_entries::Column::Owner, inbox_entries::Column::Seq])
@@ -340,16 +354,7 @@ pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Resul
             query.and_where(condition);
         }
     }
-    let rows = link.rows(&query).await?;
-    let keys = rows.iter().map(|row| Ok((user(row, 0)?, unsigned(row, 1)?))).collect::<Result<Vec<EntryKey>, DbErr>>()?;
-    for chunk in keys.chunks(KEYS_MAX) {
-        let listed = chunk.iter().map(|(recipient, seq)| (recipient.raw().cast_signed(), seq.cast_signed()));
-        let listed = Query::select().column(Asterisk).from_values(listed, "withdrawn").take();
-        let columns = [inbox_entries::Column::Owner, inbox_entries::Column::Seq].map(Expr::col);
-        let update = change_unread(STATE_WITHDRAWN).and_where(Expr::tuple(columns).in_subquery(listed)).take();
-        link.execute(&update).await?;
-    }
-    Ok(keys)
+    query
 }
 
 /// Keys of one statement: two parameters each.

@@ -6,10 +6,10 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
 
 use crate::vocabulary::Millis;
 use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState};
-use crate::vocabulary::ids::{NotificationId, UserId};
+use crate::vocabulary::ids::{CommentId, NotificationId, PostId, UserId};
 
 use super::error::StoreError;
-use super::inbox::{self, STATE_READ, STATE_WITHDRAWN, group, read_actors};
+use super::inbox::{self, STATE_READ, STATE_WITHDRAWN, Withdrawal, group, read_actors};
 use super::snapshot::Snapshot;
 use super::values::{comment_or_null, get, number, post_or_null, small, unsigned};
 
@@ -51,6 +51,12 @@ impl Snapshot {
         limit: u64,
     ) -> Result<Vec<InboxEntry>, StoreError> {
         inbox::page(&self.link, recipient, before, unread, limit).await
+    }
+
+    /// How many unread entries are about a post, or one comment of it; no more than `limit` are counted.
+    pub async fn inbox_unread_about(&mut self, post: PostId, comment: Option<CommentId>, limit: u64) -> Result<u64, StoreError> {
+        let query = inbox::unread_of(Withdrawal::Object { post, comment }, limit);
+        Ok(self.link.rows(&query).await?.len() as u64)
     }
 
     /// Recipients after `after`, in the order of their ids, whose inbox holds more than `entries_max`, or begins before `before`.

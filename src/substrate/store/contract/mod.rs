@@ -13,6 +13,7 @@ use super::rows::{Needs, Rows};
 use super::{Backend, Store, StoreOptions};
 
 mod faults;
+mod inboxes;
 mod lanes;
 mod pages;
 mod rows;

@@ -1,0 +1,193 @@
+//! Telling a crowd, over real databases: in the middle of it everything that is in memory is lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::book::Book;
+use super::delivery::{Tools, deliver};
+use super::planner::{LaneAsked, OpenCrowd, Planner};
+use super::{Ground, Visible};
+use crate::substrate::bus::Hint;
+use crate::substrate::store::rows::{EventsRow, PostRow, RelationRow, Rows, UserCounters};
+use crate::substrate::store::{Backend, CounterTable, Store, StoreOptions};
+use crate::support::clock::{Clock, ManualClock};
+use crate::support::data_folder::{DataFolder, claim_worker};
+use crate::support::snowflake::IdMaker;
+use crate::vocabulary::event::{Event, Happened, encode_events};
+use crate::vocabulary::ids::{Position, PostId, UserId, WriteId};
+use crate::vocabulary::owner::{Lane, Owner, PlacementKey, ShardIndex};
+use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
+use crate::vocabulary::text::PostBody;
+
+const SHARDS: u16 = 2;
+const AUTHOR: UserId = UserId::from_raw(1);
+const POST: PostId = PostId::from_raw(7);
+const AT: Position = Position(5);
+const NOW: u64 = 1_735_689_700_000;
+
+/// Two shards; users are on one or the other by their number.
+struct Hamlet {
+    stores: Vec<Store>,
+    visible: Vec<Visible>,
+    _folder: tempfile::TempDir,
+}
+
+impl Ground for Hamlet {
+    fn shards(&self) -> u16 {
+        SHARDS
+    }
+
+    fn place(&self, owner: &Owner) -> ShardIndex {
+        match owner.placement_key() {
+            PlacementKey::Id(raw) => ShardIndex((raw % u64::from(SHARDS)) as u16),
+            PlacementKey::Hash(_) => ShardIndex(0),
+        }
+    }
+
+    fn store(&self, shard: ShardIndex) -> &Store {
+        &self.stores[usize::from(shard.0)]
+    }
+
+    fn visible(&self, shard: ShardIndex) -> &Visible {
+        &self.visible[usize::from(shard.0)]
+    }
+}
+
+impl Hamlet {
+    /// One post by an author with so many followers, every third of whom asked for the bell.
+    async fn with_followers(followers: u64) -> Arc<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut stores = Vec::new();
+        for shard in 0..SHARDS {
+            let backend = Backend::Sqlite(folder.path().join(format!("{shard}.sqlite")));
+            let store = Store::open(&backend, StoreOptions::default()).await.expect("opens");
+            store.migrate().await.expect("migrates");
+            stores.push(store);
+        }
+        let hamlet = Self { stores, visible: (0..SHARDS).map(|_| Visible::default()).collect(), _folder: folder };
+        let mut rows = Rows::default();
+        for raw in 0..followers {
+            let notify = if raw % 3 == 0 { FollowNotify::Always } else { FollowNotify::Automatic };
+            let state = PairState { followed_by: Some(Follow { since: Position(raw + 1), notify }), ..PairState::default() };
+            let row = RelationRow { state, has_followed: false, was_followed: true, position: Position(1) };
+            rows.relations.insert((AUTHOR, UserId::from_raw(100 + raw)), row);
+        }
+        rows.counters.users.insert(AUTHOR, UserCounters { followers: followers.cast_signed(), ..UserCounters::default() });
+        let body = PostBody::from_row("Hello".to_owned());
+        rows.posts.insert(POST, PostRow { post: POST, author: AUTHOR, body, revision: AT, edited_at: None, deleted: false });
+        let event = Event {
+            position: AT,
+            write: WriteId::from_raw(9),
+            author: AUTHOR,
+            accepted_at: NOW,
+            happened: Happened::PostCreated { post: POST, mentions: Vec::new() },
+            relays: Vec::new(),
+        };
+        let mut tx = hamlet.store(hamlet.place(&Owner::Post(POST))).begin().await.expect("begins");
+        tx.rows_save(&rows).await.expect("saves");
+        let payload = encode_events(&[event]).expect("encodes");
+        tx.events_insert(&[EventsRow { lane: Lane(3), position: AT, payload }]).await.expect("saves");
+        tx.commit().await.expect("commits");
+        Arc::new(hamlet)
+    }
+
+    /// The inboxes with how many entries each has, and whether all counts agree.
+    async fn told(&self) -> HashMap<u64, i64> {
+        let mut told = HashMap::new();
+        for store in &self.stores {
+            let mut snapshot = store.snapshot().await.expect("a snapshot");
+            let mut after = None;
+            loop {
+                let page = snapshot.audit_counters(CounterTable::Inboxes, after).await.expect("counts");
+                let Some(last) = page.last() else { break };
+                after = Some(last.key);
+                for counted in page {
+                    assert_eq!(counted.stored, counted.rows, "the inbox of {}", counted.key);
+                    told.insert(counted.key, counted.rows[0]);
+                }
+            }
+        }
+        told
+    }
+}
+
+/// A dispatcher's work by hand, from what the databases say; it loses everything after so many deliveries. Answers how many hints there were.
+async fn work(hamlet: &Arc<Hamlet>, tools: &Tools, automatic_up_to: u64, deliveries_max: usize) -> usize {
+    let source = hamlet.place(&Owner::Post(POST));
+    let planner = Planner::new(Arc::clone(hamlet) as Arc<dyn Ground>, source, 1 << 20, automatic_up_to);
+    let mut book = Book::new(source);
+    book.begin(Lane(3), Position::START);
+    let mut open: Option<OpenCrowd> = None;
+    let (mut deliveries, mut told) = (0, 0);
+    while book.planned(Lane(3)) < AT || book.waiting() > 0 {
+        if book.planned(Lane(3)) < AT {
+            let asked = LaneAsked { lane: Lane(3), planned: book.planned(Lane(3)), visible: AT, open: open.take() };
+            for (lane, plan) in planner.plan(vec![asked]).await.expect("plans") {
+                let plan = plan.expect("a plan");
+                book.enter(lane, plan.notices);
+                book.set_planned(lane, plan.planned);
+                open = plan.open;
+            }
+        }
+        for destination in book.destinations() {
+            let store = hamlet.store(destination);
+            let cursors = store.snapshot().await.expect("a snapshot").notice_cursors().await.expect("cursors");
+            book.set_cursors(destination, &cursors);
+            let parcels = book.parcels(destination);
+            if parcels.is_empty() {
+                continue;
+            }
+            if deliveries == deliveries_max {
+                return told;
+            }
+            deliveries += 1;
+            let hints = deliver(store, tools, &parcels, NOW).await.expect("delivers");
+            told += hints.iter().map(|hint| if let Hint::Inbox { told, .. } = hint { told.len() } else { 0 }).sum::<usize>();
+            book.delivered(destination, &parcels);
+        }
+    }
+    assert_eq!(book.progress(), [(Lane(3), AT)]);
+    told
+}
+
+fn tools(folder: &tempfile::TempDir) -> Tools {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+    let data = DataFolder::open(folder.path()).expect("a data folder");
+    let claim = claim_worker(data.path(), 0, 0).expect("a claim");
+    Tools { ids: Arc::new(IdMaker::open(data.path(), claim, clock).expect("ids")) }
+}
+
+/// T7.5.
+#[tokio::test]
+async fn ten_thousand_followers_are_told_once_each_though_everything_in_memory_is_lost_again_and_again() {
+    const FOLLOWERS: u64 = 10_000;
+    let hamlet = Hamlet::with_followers(FOLLOWERS).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = tools(&folder);
+
+    let mut hints = 0;
+    for deliveries in [3, 7, 1] {
+        hints += work(&hamlet, &tools, u64::MAX, deliveries).await;
+    }
+    assert!(hints > 0 && (hints as u64) < FOLLOWERS, "it was cut short: {hints}");
+    let began = std::time::Instant::now();
+    let last = work(&hamlet, &tools, u64::MAX, usize::MAX).await;
+    println!("{last} entries in {:?}", began.elapsed());
+
+    let told = hamlet.told().await;
+    assert_eq!((told.len() as u64, (hints + last) as u64), (FOLLOWERS, FOLLOWERS));
+    assert!(told.values().all(|entries| *entries == 1));
+}
+
+#[tokio::test]
+async fn above_a_number_of_followers_only_those_are_told_who_asked_for_it() {
+    let hamlet = Hamlet::with_followers(30).await;
+    let folder = tempfile::tempdir().expect("a folder");
+
+    let told = work(&hamlet, &tools(&folder), 29, usize::MAX).await;
+
+    assert_eq!((told, hamlet.told().await.len()), (10, 10));
+    let all = Hamlet::with_followers(30).await;
+    let other = tempfile::tempdir().expect("a folder");
+    assert_eq!(work(&all, &self::tools(&other), 30, usize::MAX).await, 30);
+}

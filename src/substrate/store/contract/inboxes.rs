@@ -1,0 +1,204 @@
+//! Inboxes: places, counts, marks, windows and cursors, as every database must keep them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::substrate::store::rows::SourceLane;
+use crate::substrate::store::{CounterTable, NoticeMark, StoreErrorKind, WindowKey, WindowRow, Withdrawal};
+use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
+use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
+use crate::vocabulary::owner::{Lane, ShardIndex};
+
+use super::rows::user;
+use super::{TestShard, on_both};
+
+on_both!(
+    entries_come_back_in_their_order_with_all_that_they_say,
+    a_read_mark_only_goes_up_and_not_beyond_what_is_there,
+    groups_are_joined_and_read_together,
+    what_is_withdrawn_keeps_its_place,
+    a_prefix_goes_and_the_counts_follow,
+    a_window_counts_its_people,
+    a_notice_cursor_moves_only_from_where_it_is_known,
+);
+
+const ANN: UserId = UserId::from_raw(1);
+
+fn post(raw: u64) -> PostId {
+    PostId::from_raw(raw)
+}
+
+fn group(kind: NotificationKind, of: u64) -> Group {
+    Group { kind, target: Target::Post(post(of)) }
+}
+
+/// A comment by `actor`, number `seq`, on the post `of`.
+fn entry(seq: u64, actor: u64, of: u64) -> InboxEntry {
+    let line = InboxLine {
+        group: group(NotificationKind::Comment, of),
+        actors: vec![user(actor)],
+        count: 1,
+        post: Some(post(of)),
+        comment: Some(CommentId::from_raw(100 + seq)),
+        created_at: seq * 1000,
+    };
+    InboxEntry { seq, id: NotificationId::from_raw(500 + seq), line: Arc::new(line), state: EntryState::Unread }
+}
+
+async fn fill(shard: &TestShard, entries: &[InboxEntry]) {
+    let last = entries.last().expect("entries").seq;
+    let state = InboxState { seq: last, unread: entries.len() as u64, ..InboxState::EMPTY };
+    let owned: Vec<(UserId, InboxEntry)> = entries.iter().map(|entry| (ANN, entry.clone())).collect();
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.inbox_save(&owned, &BTreeMap::from([(ANN, state)])).await.expect("saves");
+    tx.commit().await.expect("commits");
+}
+
+async fn mark(shard: &TestShard, mark: ReadMark) -> InboxState {
+    let mut tx = shard.store.begin().await.expect("begins");
+    let state = tx.inbox_mark_read(ANN, &mark).await.expect("marks");
+    tx.commit().await.expect("commits");
+    state
+}
+
+async fn withdraw(shard: &TestShard, what: Withdrawal, limit: u64) -> Vec<u64> {
+    let mut tx = shard.store.begin().await.expect("begins");
+    let mut places: Vec<u64> = tx.inbox_withdraw(what, limit).await.expect("withdraws").into_iter().map(|(_, seq)| seq).collect();
+    tx.commit().await.expect("commits");
+    places.sort_unstable();
+    places
+}
+
+async fn entries_come_back_in_their_order_with_all_that_they_say(shard: TestShard) {
+    let mut follow = entry(3, 9, 50);
+    let line = InboxLine {
+        group: Group { kind: NotificationKind::Follow, target: Target::Me },
+        actors: [9, 8, u64::MAX >> 1].map(user).to_vec(),
+        count: u32::MAX,
+        post: None,
+        comment: None,
+        created_at: 7,
+    };
+    follow.line = Arc::new(line);
+    let entries = [entry(1, 2, 50), entry(2, 3, 51), follow];
+    fill(&shard, &entries).await;
+
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    assert_eq!(snapshot.inbox_after(ANN, 0, 9).await.expect("entries"), entries);
+    assert_eq!(snapshot.inbox_after(ANN, 1, 1).await.expect("entries"), entries[1..2]);
+    let newest_first: Vec<u64> =
+        snapshot.inbox_page(ANN, Some(3), false, 9).await.expect("a page").into_iter().map(|entry| entry.seq).collect();
+    assert_eq!(newest_first, [2, 1]);
+    assert_eq!(snapshot.inbox_state(user(77)).await.expect("a state"), InboxState::EMPTY);
+}
+
+async fn a_read_mark_only_goes_up_and_not_beyond_what_is_there(shard: TestShard) {
+    fill(&shard, &(1..=4).map(|seq| entry(seq, 2, 50)).collect::<Vec<_>>()).await;
+
+    let first = mark(&shard, ReadMark::UpTo(2)).await;
+    let lower = mark(&shard, ReadMark::UpTo(1)).await;
+    let beyond = mark(&shard, ReadMark::UpTo(99)).await;
+
+    assert_eq!((first.unread, first.read_up_to), (2, 2));
+    assert_eq!(lower, first);
+    assert_eq!((beyond.unread, beyond.read_up_to), (0, 4));
+}
+
+async fn groups_are_joined_and_read_together(shard: TestShard) {
+    fill(&shard, &[entry(1, 2, 50), entry(2, 3, 50), entry(3, 2, 51), entry(4, 2, 50), entry(5, 4, 50)]).await;
+
+    let state = mark(&shard, ReadMark::Groups(vec![group(NotificationKind::Comment, 51), group(NotificationKind::Like, 50)])).await;
+
+    assert_eq!(state.unread, 4);
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    let groups = snapshot.inbox_groups(ANN, None, false, 9).await.expect("groups");
+    let told: Vec<_> = groups.iter().map(|entry| (entry.seq, entry.line.count, entry.state, entry.line.actors.clone())).collect();
+    assert_eq!(told, [(5, 4, EntryState::Unread, [4, 2, 3].map(user).to_vec()), (3, 1, EntryState::Read, vec![user(2)])]);
+    let unread = snapshot.inbox_groups(ANN, None, true, 9).await.expect("groups");
+    assert_eq!(unread.len(), 1);
+    let second = snapshot.inbox_groups(ANN, Some(5), false, 1).await.expect("groups");
+    assert_eq!(second.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [3]);
+}
+
+async fn what_is_withdrawn_keeps_its_place(shard: TestShard) {
+    fill(&shard, &[entry(1, 2, 50), entry(2, 3, 50), entry(3, 2, 51), entry(4, 5, 51)]).await;
+    mark(&shard, ReadMark::UpTo(1)).await;
+
+    let comment = Some(CommentId::from_raw(104));
+    assert_eq!(withdraw(&shard, Withdrawal::Object { post: post(51), comment }, 9).await, [4]);
+    assert_eq!(withdraw(&shard, Withdrawal::Person { recipient: ANN, actor: user(2) }, 9).await, [3], "what was read stays");
+    let single = Withdrawal::Single { recipient: ANN, group: group(NotificationKind::Like, 50), actor: user(3) };
+    assert_eq!(withdraw(&shard, single, 9).await, [0; 0], "of another group");
+    assert_eq!(withdraw(&shard, Withdrawal::Object { post: post(50), comment: None }, 9).await, [2]);
+
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    assert_eq!(snapshot.inbox_page(ANN, None, false, 9).await.expect("a page").len(), 1);
+    let places: Vec<EntryState> = snapshot.inbox_after(ANN, 0, 9).await.expect("entries").into_iter().map(|entry| entry.state).collect();
+    assert_eq!(places, [EntryState::Read, EntryState::Withdrawn, EntryState::Withdrawn, EntryState::Withdrawn]);
+}
+
+async fn a_prefix_goes_and_the_counts_follow(shard: TestShard) {
+    fill(&shard, &(1..=6).map(|seq| entry(seq, 2, 50)).collect::<Vec<_>>()).await;
+    mark(&shard, ReadMark::UpTo(1)).await;
+    let trim = async |before, entries_max| {
+        let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+        let overfull = snapshot.inboxes_overfull(None, before, entries_max, 9).await.expect("inboxes");
+        drop(snapshot);
+        let mut tx = shard.store.begin().await.expect("begins");
+        for recipient in &overfull {
+            tx.inbox_trim(*recipient, before, entries_max).await.expect("trims");
+        }
+        tx.commit().await.expect("commits");
+        let state = shard.store.snapshot().await.expect("a snapshot").inbox_state(ANN).await.expect("a state");
+        (overfull.len(), state.min_seq, state.unread, state.seq)
+    };
+
+    assert_eq!(trim(0, 6).await, (0, 1, 5, 6), "nothing is too old or too much");
+    assert_eq!(trim(0, 5).await, (1, 2, 5, 6), "the oldest, which was read");
+    assert_eq!(trim(4000, 5).await, (1, 4, 3, 6), "two that are too old");
+    assert_eq!(trim(u64::MAX >> 1, 5).await, (1, 7, 0, 6), "all of them");
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    for counted in snapshot.audit_counters(CounterTable::Inboxes, None).await.expect("counts") {
+        assert_eq!(counted.stored, counted.rows);
+    }
+}
+
+async fn a_window_counts_its_people(shard: TestShard) {
+    let key = WindowKey { recipient: ANN, group: group(NotificationKind::Like, 50) };
+    let window = WindowRow { post: Some(post(50)), comment: None, people: 2, stage: 1, due_at: 900 };
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.windows_save(&[(key, window)]).await.expect("saves");
+    tx.window_actors_save(&[((key, user(2)), Position(10)), ((key, user(3)), Position(20))]).await.expect("saves");
+
+    assert_eq!(tx.windows_load(vec![key]).await.expect("loads").get(&key), Some(&window));
+    assert_eq!(tx.window_newest(key, 3).await.expect("people"), [user(3), user(2)]);
+    assert_eq!(tx.window_actors_load(vec![(key, user(2)), (key, user(9))]).await.expect("people"), [(key, user(2))]);
+    assert_eq!(tx.windows_of_actor(ANN, user(3)).await.expect("windows"), [key]);
+    assert!(tx.window_actor_delete(key, user(3)).await.expect("deletes"));
+    assert!(!tx.window_actor_delete(key, user(3)).await.expect("deletes"));
+    assert_eq!(tx.windows_due(899, 9).await.expect("windows"), []);
+    assert_eq!(tx.windows_due(900, 9).await.expect("windows").len(), 1);
+    assert_eq!(tx.windows_about(post(50), None, 9).await.expect("windows").len(), 1);
+    tx.window_delete(key).await.expect("deletes");
+    assert_eq!(tx.windows_load(vec![key]).await.expect("loads").len(), 0);
+    assert_eq!(tx.window_newest(key, 3).await.expect("people"), []);
+}
+
+async fn a_notice_cursor_moves_only_from_where_it_is_known(shard: TestShard) {
+    let source = SourceLane { shard: ShardIndex(2), lane: Lane(7) };
+    let at = |position, recipient| NoticeMark { position: Position(position), recipient };
+    let advance = async |known, next| {
+        let mut tx = shard.store.begin().await.expect("begins");
+        let moved = tx.notice_cursor_advance(source, known, next).await;
+        tx.commit().await.expect("commits");
+        moved.map_err(|error| error.kind())
+    };
+
+    assert_eq!(advance(at(0, 0), at(5, 10)).await, Ok(()));
+    assert_eq!(advance(at(0, 0), at(5, 11)).await, Err(StoreErrorKind::Fenced));
+    assert_eq!(advance(at(5, 9), at(5, 11)).await, Err(StoreErrorKind::Fenced));
+    assert_eq!(advance(at(5, 10), at(5, 10)).await, Err(StoreErrorKind::Invariant), "not forward");
+    assert_eq!(advance(at(5, 10), at(6, 1)).await, Ok(()));
+    let cursors = shard.store.snapshot().await.expect("a snapshot").notice_cursors().await.expect("cursors");
+    assert_eq!(cursors.get(&source), Some(&at(6, 1)));
+}
