@@ -311,6 +311,7 @@ impl NotificationDispatcher {
         if planted("notify::before_visible") {
             self.see_too_early(context);
         }
+        metrics::gauge!("sosik_notices_waiting", "shard" => self.shard.0.to_string()).set(self.book.waiting() as f64);
         self.report(context);
         self.close_windows(context);
         self.forget(context);
