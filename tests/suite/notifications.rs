@@ -151,11 +151,14 @@ async fn preferences_decide_what_is_told() {
 
     ben.like(&post).wait(20).send().await.expect(200);
     comment(&ben, &post, "From a stranger").await;
+    // It is decided when she is told: what is told after it says that it has been.
+    comment(&ben, &post, &format!("Look, @{}", ann.name)).await;
+    wait_for(&ann, "the mention", |inbox| inbox.seq >= 1).await;
     ann.follow(&ben.id).wait(20).send().await.expect(200);
     let heard = comment(&ben, &post, "From a friend").await;
 
     let inbox = wait_for(&ann, "the friend's comment", |inbox| inbox.comments().contains_key(&heard)).await;
-    assert_eq!((inbox.kinds(), inbox.seq), (vec!["comment".to_owned()], 1));
+    assert_eq!((inbox.kinds(), inbox.seq), (vec!["mention".to_owned(), "comment".to_owned()], 2));
 }
 
 #[tokio::test]

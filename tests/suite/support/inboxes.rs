@@ -19,9 +19,11 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) async fn of(person: &Person) -> Self {
-        let head = person.get("/v1/notifications?limit=1").send().await.expect(200);
-        let entries = person.all_items("/v1/notifications").await;
-        Self { entries, seq: head.number_at("/seq").cast_unsigned(), unread: head.number_at("/unread").cast_unsigned() }
+        // One page is one moment: entries and counts of several requests would not belong together.
+        let page = person.get("/v1/notifications?limit=100").send().await.expect(200);
+        assert!(page.json["next"].is_null(), "more than a page");
+        let entries = page.json["items"].as_array().cloned().expect("items");
+        Self { entries, seq: page.number_at("/seq").cast_unsigned(), unread: page.number_at("/unread").cast_unsigned() }
     }
 
     /// Waits until there are so many places.
