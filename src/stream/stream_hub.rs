@@ -22,6 +22,7 @@ use super::retry::retry_ms;
 use super::watch::Change;
 use crate::stream::close_code::CloseCode;
 use crate::substrate::bus::{Heard, Listener};
+use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Order};
 use crate::vocabulary::ids::{PostId, SessionId, UserId};
 use crate::vocabulary::owner::mix;
@@ -167,6 +168,7 @@ impl Actor for StreamHub {
 impl StreamHandler<Heard> for StreamHub {
     fn handle(&mut self, heard: Heard, _: &mut Context<Self>) {
         match heard {
+            Heard::Hint(_) if planted("stream::lose_all_hints") => self.look_everywhere(),
             Heard::Hint(hint) => self.tell(&hint),
             Heard::Lost => self.look_everywhere(),
         }

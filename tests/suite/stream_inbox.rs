@@ -221,6 +221,80 @@ async fn server_sent_events_resume_from_the_last_id() {
     }
 }
 
+#[tokio::test]
+async fn a_place_whose_next_entry_is_not_kept_any_more_gives_a_reset() {
+    let settings = Settings::default().with("notify.retention_entries", "3").fault((faults::FORGET_OFTEN, "return"));
+    let server = Server::start_with(settings).await;
+    let people = Person::join_many(&server, "old", 2).await;
+    let post = people[0].publish("talk").await;
+    for number in 1..=6 {
+        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+    }
+    has(&people[0], 6).await;
+    within(EVENT_TIMEOUT, "three to be left", async || (inbox(&people[0]).await.len() == 3).then_some(())).await;
+    let (mut socket, hello) = Socket::greeted(&people[0]).await;
+    let epoch = hello["epoch"].as_str().expect("an epoch");
+
+    socket.resume(epoch, 2).await;
+    let reset = socket.event("reset").await;
+    assert_eq!((&reset["reason"], &reset["seq"]), (&json!("retention"), &json!(6)), "{reset}");
+
+    socket.resume(epoch, 3).await;
+    for seq in 4..=6 {
+        assert_eq!(socket.event("notification").await["seq"], seq, "the oldest that is kept follows 3");
+    }
+}
+
+#[tokio::test]
+async fn a_cause_that_is_undone_is_withdrawn_on_open_sockets_and_keeps_its_place() {
+    let server = Server::start().await;
+    let people = Person::join_many(&server, "undo", 2).await;
+    let post = people[0].publish("talk").await;
+    let (mut socket, hello) = Socket::greeted(&people[0]).await;
+    let comment = people[1].write_comment(&post, "said too soon").wait(20).send().await.expect(201).text_at("/comment/id");
+    socket.event("notification").await;
+
+    people[1].delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(20).send().await.expect(200);
+
+    let withdrawn = socket.event("withdrawn").await;
+    assert_eq!((&withdrawn["seq"], &withdrawn["unread"]), (&json!(1), &json!(0)), "{withdrawn}");
+    socket.resume(hello["epoch"].as_str().expect("an epoch"), 0).await;
+    let place = socket.event("notification").await;
+    assert_eq!((&place["seq"], &place["data"]), (&json!(1), &Value::Null), "{place}");
+}
+
+/// A socket of a server whose bus loses everything, and says so.
+async fn told_without_hints(settings: Settings) -> Option<u64> {
+    let server = Server::start_with(settings.fault((faults::LOSE_ALL_HINTS, "return"))).await;
+    let people = Person::join_many(&server, "deaf", 2).await;
+    let post = people[0].publish("talk").await;
+    let mut keeper = Keeper::default();
+    let (mut socket, hello) = Socket::greeted(&people[0]).await;
+    keeper.hear(&hello);
+    socket.watch(&post).await;
+    for number in 1..=5 {
+        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+    }
+    has(&people[0], 5).await;
+    // What is still to come, comes with the next hint that is lost.
+    people[1].like(&post).wait(20).send().await.expect(200);
+    socket.event_where("counts", |counts| counts["comments"] == 5).await;
+    for event in socket.events_within(Duration::from_secs(2)).await {
+        keeper.hear(&event);
+    }
+    (keeper.strays.is_empty() && keeper.last >= 5).then_some(keeper.last)
+}
+
+#[tokio::test]
+async fn when_hints_are_lost_all_sockets_look_for_themselves() {
+    assert!(Box::pin(told_without_hints(Settings::default())).await.is_some());
+}
+
+#[tokio::test]
+async fn control_sockets_that_do_not_look_are_noticed() {
+    assert!(Box::pin(told_without_hints(Settings::default().fault((faults::SKIP_HOLES, "return")))).await.is_none());
+}
+
 /// What a client keeps of a lively inbox when hints get lost, and the inbox's owner.
 async fn kept_with_lost_hints(settings: Settings) -> (Server, Person, Keeper) {
     let server = Server::start_with(settings.fault((faults::LOSE_HINTS, "return"))).await;
@@ -311,7 +385,12 @@ async fn clients_that_come_and_go_keep_every_entry_once_and_in_order() {
     for reader in readers {
         posts.push(reader.publish("talk").await);
     }
-    let mut keepers: Vec<Keeper> = readers.iter().map(|_| Keeper::default()).collect();
+    let mut keepers = Vec::new();
+    for reader in readers {
+        let mut keeper = Keeper::default();
+        keeper.hear(&Socket::greeted(reader).await.1);
+        keepers.push(keeper);
+    }
     let mut written = 0;
     for round in 0..rounds {
         let mut sockets = Vec::new();
@@ -322,8 +401,8 @@ async fn clients_that_come_and_go_keep_every_entry_once_and_in_order() {
                 socket.resume(&keeper.epoch.clone(), keeper.last).await;
                 sockets.push(Reading::Socket(Box::new(socket)));
             } else {
-                let last = (!keeper.epoch.is_empty()).then(|| format!("{}:{}", keeper.epoch, keeper.last));
-                sockets.push(Reading::Events(Box::new(Events::open(reader, "", last.as_deref()).await)));
+                let last = format!("{}:{}", keeper.epoch, keeper.last);
+                sockets.push(Reading::Events(Box::new(Events::open(reader, "", Some(&last)).await)));
             }
         }
         for _ in 0..3 {

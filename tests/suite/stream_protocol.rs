@@ -1,7 +1,7 @@
 //! The bytes of a WebSocket: limits, fragments, control frames, and whatever else somebody may send. The cases follow the chapters of
 //! the Autobahn test suite.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::support::client::{Person, within};
 use crate::support::server::{Server, Settings};
-use crate::support::socket::{EVENT_TIMEOUT, Socket};
+use crate::support::socket::{EVENT_TIMEOUT, Events, Socket};
 use crate::support::{Seeded, seed};
 
 const TEXT: u8 = 0x1;
@@ -308,6 +308,34 @@ async fn more_than_twenty_frames_a_second_end_the_socket_whatever_they_are() {
         raw.send(&flood).await;
         assert_eq!(raw.close_code().await, 4429, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_is_hung_up_on_and_one_that_does_is_not() {
+    let (server, person) = person().await;
+    let (mut silent, mut polite) = (Raw::open(&person).await, Raw::open(&person).await);
+    let mut events = Events::open(&person, "", None).await;
+    let began = Instant::now();
+    let long = Duration::from_secs(40);
+
+    let hung_up = async {
+        let ping = timeout(long, silent.stream.read_buf(&mut silent.buffer)).await.expect("a ping").expect("a ping");
+        assert_eq!((&silent.buffer[..ping], began.elapsed() > Duration::from_secs(20)), (&[FINAL | PING, 0][..], true));
+        let read = timeout(long, silent.stream.read_buf(&mut silent.buffer)).await.expect("the end");
+        assert!(read.is_err() || read.is_ok_and(|count| count == 0));
+        assert!((33..40).contains(&began.elapsed().as_secs()), "after {:?}", began.elapsed());
+    };
+    let answered = async {
+        timeout(long, polite.stream.read_buf(&mut polite.buffer)).await.expect("a ping").expect("a ping");
+        polite.buffer.clear();
+        polite.send_frame(FINAL | PONG, b"").await;
+    };
+    let commented = async { timeout(Duration::from_secs(20), events.comment()).await.expect("a comment line") };
+    tokio::join!(hung_up, answered, commented);
+
+    polite.send_frame(FINAL | TEXT, br#"{"op":"ping"}"#).await;
+    assert_eq!(polite.event().await, json!({"event": "pong"}));
+    drop(server);
 }
 
 /// R1: whatever comes, the server answers with a close code or cuts, and goes on.

@@ -109,6 +109,8 @@ pub(crate) const SKIP_OWNER_CHECK: &str = "intake::skip_owner_check";
 pub(crate) const SKIP_HOLES: &str = "stream::skip_holes";
 /// stream: with `return`, hints of entries with an odd number do not arrive. What a bus may do.
 pub(crate) const LOSE_HINTS: &str = "stream::lose_hints";
+/// stream: with `return`, each hint of the bus is lost, and the hub is told so. What a bus may do.
+pub(crate) const LOSE_ALL_HINTS: &str = "stream::lose_all_hints";
 /// stream: with `return(MS)`, a new socket waits so long between its look into the inbox and its first live entry.
 pub(crate) const BETWEEN_LOOK_AND_ATTACH: &str = "stream::between_look_and_attach";
 /// stream: with `return`, frames of a post go to watchers that it is hidden from. Breaks S49.

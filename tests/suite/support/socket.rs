@@ -239,6 +239,14 @@ impl Events {
         }
     }
 
+    /// Waits for a comment line.
+    pub(crate) async fn comment(&mut self) {
+        while !self.buffer.starts_with(":\n") && !self.buffer.contains("\n:\n") {
+            let chunk = self.response.chunk().await.expect("the stream goes on").expect("more");
+            self.buffer.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+    }
+
     pub(crate) async fn event(&mut self, name: &str) -> SentEvent {
         loop {
             let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {name}"));
