@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::book::Book;
-use super::delivery::{Tools, deliver};
+use super::book::{Book, Cause, Notice, Parcel, What};
+use super::delivery::{DeliveryError, Tools, close_windows, deliver};
 use super::planner::{LaneAsked, OpenCrowd, Planner};
 use super::{Ground, Visible};
 use crate::substrate::bus::Hint;
-use crate::substrate::store::rows::{EventsRow, PostRow, RelationRow, Rows, UserCounters};
-use crate::substrate::store::{Backend, CounterTable, Store, StoreOptions};
+use crate::substrate::store::rows::{EventsRow, PostRow, RelationRow, Rows, SourceLane, UserCounters};
+use crate::substrate::store::{Backend, CounterTable, NoticeMark, Store, StoreError, StoreOptions};
 use crate::support::clock::{Clock, ManualClock};
 use crate::support::data_folder::{DataFolder, claim_worker};
 use crate::support::snowflake::IdMaker;
+use crate::vocabulary::entry::{Group, InboxLine, NotificationKind, Target};
 use crate::vocabulary::event::{Event, Happened, encode_events};
 use crate::vocabulary::ids::{Position, PostId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, Owner, PlacementKey, ShardIndex};
@@ -190,4 +191,50 @@ async fn above_a_number_of_followers_only_those_are_told_who_asked_for_it() {
     let all = Hamlet::with_followers(30).await;
     let other = tempfile::tempdir().expect("a folder");
     assert_eq!(work(&all, &self::tools(&other), 30, usize::MAX).await, 30);
+}
+
+/// A like of the post by somebody, or its undoing.
+fn like(position: u64, actor: u64, liked: bool) -> Notice {
+    let (actor, group) = (UserId::from_raw(1000 + actor), Group { kind: NotificationKind::Like, target: Target::Post(POST) });
+    let line = InboxLine { group, actors: vec![actor], count: 1, post: Some(POST), comment: None, created_at: NOW };
+    let mark = NoticeMark { position: Position(position), recipient: AUTHOR.raw() };
+    let what = if liked { What::Gather(Arc::new(line)) } else { What::TakeBack(group) };
+    Notice { mark, cause: Arc::new(Cause { actor, host: None, at: NOW }), what }
+}
+
+#[tokio::test]
+async fn a_storm_of_likes_makes_few_entries_and_counts_everybody_though_each_delivery_comes_twice() {
+    const LIKES: u64 = 10_000;
+    let hamlet = Hamlet::with_followers(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = tools(&folder);
+    let store = hamlet.store(hamlet.place(&Owner::Inbox(AUTHOR)));
+    let source = SourceLane { shard: ShardIndex(0), lane: Lane(3) };
+    let mut notices: Vec<Notice> = (1..=LIKES).map(|number| like(number, number, true)).collect();
+    // Ten think again while the window with them is open.
+    notices.extend((1..=10).map(|number| like(LIKES + number, LIKES + 1 - number, false)));
+    let (mut known, mut now) = (NoticeMark::default(), NOW);
+
+    for chunk in notices.chunks(500) {
+        let next = chunk.last().expect("notices").mark;
+        let parcels = [Parcel { source, known, next, notices: chunk.to_vec() }];
+        deliver(store, &tools, &parcels, now).await.expect("delivers");
+        let again = deliver(store, &tools, &parcels, now).await.expect_err("it was told");
+        assert!(matches!(again, DeliveryError::Store(StoreError::Fenced)), "{again}");
+        known = next;
+        now += 300;
+        close_windows(store, &tools, now).await.expect("closes");
+    }
+    close_windows(store, &tools, now + 3_600_000).await.expect("closes");
+
+    let mut snapshot = store.snapshot().await.expect("a snapshot");
+    let groups = snapshot.inbox_groups(AUTHOR, None, false, 9).await.expect("groups");
+    assert_eq!(groups.iter().map(|entry| u64::from(entry.line.count)).collect::<Vec<_>>(), [LIKES - 10]);
+    let places = snapshot.inbox_state(AUTHOR).await.expect("a state").seq;
+    assert!(places <= 5, "{places} entries");
+    for table in [CounterTable::Inboxes, CounterTable::Windows] {
+        for counted in snapshot.audit_counters(table, None).await.expect("counts") {
+            assert_eq!(counted.stored, counted.rows);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::support::client::{Person, within};
 use crate::support::history::Violation;
+use crate::support::inboxes::Inbox;
 use crate::support::load::{Load, Mix};
 use crate::support::server::{Server, Settings};
 use crate::support::shards::{self, Shard};
@@ -189,13 +190,16 @@ async fn fsck_finds_nothing_in_what_was_not_relayed_before_a_kill() {
 }
 
 /// Each kind of damage, and the table that a check must name.
-const DAMAGE: [(&str, &str); 6] = [
+const DAMAGE: [(&str, &str); 9] = [
     ("UPDATE comment_counters SET likes = likes + 1", "comment_counters"),
     ("UPDATE relations SET following_since = NULL, following_notify = NULL", "relations"),
     ("DELETE FROM author_posts", "author_posts"),
     ("UPDATE posts SET deleted = NOT deleted", "author_posts"),
     ("UPDATE accounts SET \"user\" = \"user\" + 1", "accounts"),
     ("UPDATE names SET name = name || 'x'", "names"),
+    ("UPDATE inbox_states SET unread = unread + 1", "inbox_states"),
+    ("UPDATE inbox_entries SET seq = seq + 100", "inbox_states"),
+    ("DELETE FROM inbox_entries", "inbox_states"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,6 +211,9 @@ async fn fsck_names_the_table_of_each_kind_of_damage() {
         let comment = person.write_comment(&post, "As well").wait(20).send().await.expect(201).text_at("/comment/id");
         person.put(&format!("/v1/posts/{post}/comments/{comment}/like")).wait(20).send().await.expect(200);
         person.follow(&people[(number + 1) % people.len()].id).wait(20).send().await.expect(200);
+    }
+    for person in &people {
+        Inbox::with_places(person, 1).await;
     }
     let (sound, output) = server.run(&["fsck"]);
     assert!(!sound && output.contains("in use"), "beside a running server: {output}");
