@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use crate::stream::desk::{Above, Departures, Desk, Limits};
 use crate::stream::stream_hub::{HINTS_MAX, ORDERS_MAX, SayGoodbye, StreamHub};
-use crate::substrate::bus::Bus;
+use crate::substrate::bus::{Bus, Interest};
 use crate::support::clock::Clock;
 use crate::support::config;
 use crate::support::mailbox::Mailbox;
@@ -26,8 +26,9 @@ impl Streams {
         let limits = Limits::of(config);
         let departures = Arc::new(Departures::default());
         let arbiter = Arbiter::new();
-        let (above_hub, departed, listener) = (above.clone(), Arc::clone(&departures), bus.listen(HINTS_MAX));
-        let hub = StreamHub::start_in_arbiter(&arbiter.handle(), move |_| StreamHub::new(above_hub, limits, departed, listener));
+        let (above_hub, departed, interest) = (above.clone(), Arc::clone(&departures), Arc::new(Interest::default()));
+        let listener = bus.listen(HINTS_MAX, Arc::clone(&interest));
+        let hub = StreamHub::start_in_arbiter(&arbiter.handle(), move |_| StreamHub::new(above_hub, limits, departed, listener, interest));
         let bell = Mailbox::new(hub.clone(), "stream_hub_bell", 1);
         let hub = Mailbox::new(hub, "stream_hub", ORDERS_MAX);
         let desk = Arc::new(Desk::new(above, limits, Arc::clone(clock), hub.clone(), bell, departures));

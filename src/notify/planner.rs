@@ -125,9 +125,10 @@ impl Planner {
             }
         }
         let rows = snapshot.rows_load(&needs).await?;
+        let mut quiet = hosts_quiet(&mut snapshot, &rows).await?;
         for found in read {
             let lane = found.lane;
-            let plan = self.plan_lane(&mut snapshot, found, &rows).await;
+            let plan = self.plan_lane(&mut snapshot, found, &rows, &mut quiet).await;
             if plan.is_err() {
                 // Some of its comments may have been counted in already; they come again.
                 self.participants.forget_all();
@@ -137,13 +138,12 @@ impl Planner {
         Ok(plans)
     }
 
-    async fn plan_lane(&self, snapshot: &mut Snapshot, lane: LaneRead, rows: &Rows) -> Result<LanePlan, PlanError> {
+    async fn plan_lane(&self, snapshot: &mut Snapshot, lane: LaneRead, rows: &Rows, quiet: &mut Quiet) -> Result<LanePlan, PlanError> {
         let named = self.resolve(&lane.events).await?;
-        let mut quiet = Quiet::new();
         let mut plan = LanePlan { lane: lane.lane, notices: Vec::new(), planned: lane.through, open: None };
         for event in &lane.events {
             let Some(errand) = self.errand(snapshot, event, rows, &named).await? else { continue };
-            let crowd = self.enter(snapshot, event, errand, rows, &mut quiet, &mut plan.notices).await?;
+            let crowd = self.enter(snapshot, event, errand, rows, quiet, &mut plan.notices).await?;
             if let Some(open) = crowd {
                 // The rest of the lane waits until this crowd was told to its end.
                 plan.planned = Position(event.position.0 - 1);
@@ -384,6 +384,14 @@ fn needs_of(event: &Event, needs: &mut Needs) {
     needs.posts.extend(of.post);
     needs.comments.extend(of.comment);
     needs.comments.extend(of.parent);
+}
+
+/// Whether the authors of these posts want to hear of their threads: most likes and comments are for them, so all are asked for at once.
+async fn hosts_quiet(snapshot: &mut Snapshot, rows: &Rows) -> Result<Quiet, StoreError> {
+    let hosts: Vec<(PostId, UserId)> = rows.posts.values().map(|row| (row.post, row.author)).collect();
+    let stored = snapshot.rows_load(&Needs { subscriptions: hosts.clone(), ..Needs::default() }).await?.subscriptions;
+    let is_muted = |key: &(PostId, UserId)| stored.get(key).is_some_and(|row| row.mode == SubscriptionMode::Muted);
+    Ok(hosts.into_iter().map(|key| (key, is_muted(&key))).collect())
 }
 
 fn mentions_of(happened: &Happened) -> &[Username] {

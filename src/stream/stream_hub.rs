@@ -21,7 +21,7 @@ use super::ports::Look;
 use super::retry::retry_ms;
 use super::watch::Change;
 use crate::stream::close_code::CloseCode;
-use crate::substrate::bus::{Heard, Listener};
+use crate::substrate::bus::{Heard, Interest, Listener};
 use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Order};
 use crate::vocabulary::ids::{PostId, SessionId, UserId};
@@ -123,13 +123,14 @@ pub struct StreamHub {
 }
 
 impl StreamHub {
-    pub fn new(above: Above, limits: Limits, departures: Arc<Departures>, listener: Listener) -> Self {
+    /// `interest`: what the listener hears of.
+    pub fn new(above: Above, limits: Limits, departures: Arc<Departures>, listener: Listener, interest: Arc<Interest>) -> Self {
         let (made, made_here) = mpsc::channel(MADE_MAX);
         Self {
             above,
             limits,
             departures,
-            registry: Registry::default(),
+            registry: Registry::new(interest),
             listener: Some(listener),
             made,
             made_here: Some(made_here),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::stream::desk::SocketId;
 use crate::stream::outbox::Outbox;
 use crate::stream::watch::Counting;
+use crate::substrate::bus::{Interest, Topic};
 use crate::support::room::give_back;
 use crate::vocabulary::ids::{Position, PostId, SessionId, UserId};
 
@@ -56,9 +57,15 @@ pub(super) struct Registry {
     users: HashMap<UserId, Vec<SocketId>>,
     sessions: HashMap<SessionId, Vec<SocketId>>,
     posts: HashMap<PostId, Watched>,
+    /// What the bus should tell of.
+    interest: Arc<Interest>,
 }
 
 impl Registry {
+    pub(super) fn new(interest: Arc<Interest>) -> Self {
+        Self { interest, ..Self::default() }
+    }
+
     /// Enters a socket, unless its user has so many already.
     pub(super) fn join(&mut self, socket: SocketId, user: UserId, session: Option<SessionId>, outbox: Arc<Outbox>, most: usize) -> bool {
         let of_user = self.users.entry(user).or_default();
@@ -66,6 +73,7 @@ impl Registry {
             return false;
         }
         of_user.push(socket);
+        self.interest.enter(Topic::User(user));
         if let Some(session) = session {
             self.sessions.entry(session).or_default().push(socket);
         }
@@ -90,6 +98,7 @@ impl Registry {
         let Some(entry) = self.sockets.remove(&socket) else { return Vec::new() };
         give_back(&mut self.sockets);
         forget(&mut self.users, entry.user, socket);
+        self.interest.leave(Topic::User(entry.user));
         if let Some(session) = entry.session {
             forget(&mut self.sessions, session, socket);
         }
@@ -106,11 +115,9 @@ impl Registry {
             return Entered::TooMany;
         }
         entry.watches.push(post);
-        let watched = self.posts.entry(post).or_insert_with(|| Watched {
-            author,
-            counting: Counting::default(),
-            version: Position::START,
-            watchers: HashMap::new(),
+        let watched = self.posts.entry(post).or_insert_with(|| {
+            self.interest.enter(Topic::Post(post));
+            Watched { author, counting: Counting::default(), version: Position::START, watchers: HashMap::new() }
         });
         watched.watchers.insert(socket, (entry.user, Arc::clone(&entry.outbox)));
         Entered::Newly
@@ -128,6 +135,7 @@ impl Registry {
     /// Nobody watches the post any more.
     pub(super) fn end_post(&mut self, post: PostId) {
         let Some(watched) = self.posts.remove(&post) else { return };
+        self.interest.leave(Topic::Post(post));
         for socket in watched.watchers.keys() {
             if let Some(entry) = self.sockets.get_mut(socket) {
                 entry.watches.retain(|other| *other != post);
@@ -141,6 +149,7 @@ impl Registry {
         give_back(&mut watched.watchers);
         if watched.watchers.is_empty() {
             self.posts.remove(&post);
+            self.interest.leave(Topic::Post(post));
             give_back(&mut self.posts);
         }
     }

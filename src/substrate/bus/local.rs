@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{Bus, Hint, Listener};
+use super::{Bus, Hint, Interest, Listener};
 
 /// Tells the listeners of this process. Cheap without any.
 #[derive(Debug, Default)]
@@ -18,18 +18,19 @@ pub struct LocalBus {
 #[derive(Debug, Clone)]
 struct Ear {
     hints: mpsc::Sender<Arc<Hint>>,
+    interest: Arc<Interest>,
     lost: Arc<AtomicBool>,
 }
 
 impl Bus for LocalBus {
     fn publish(&self, hint: Hint) {
         let ears = self.ears.load();
-        if ears.is_empty() {
+        if !ears.iter().any(|ear| ear.hints.is_closed() || ear.interest.wants(&hint)) {
             return;
         }
         let hint = Arc::new(hint);
         let mut left = false;
-        for ear in ears.iter() {
+        for ear in ears.iter().filter(|ear| ear.hints.is_closed() || ear.interest.wants(&hint)) {
             match ear.hints.try_send(Arc::clone(&hint)) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
@@ -44,10 +45,10 @@ impl Bus for LocalBus {
         }
     }
 
-    fn listen(&self, hints_max: usize) -> Listener {
+    fn listen(&self, hints_max: usize, interest: Arc<Interest>) -> Listener {
         let (sender, hints) = mpsc::channel(hints_max);
         let lost = Arc::new(AtomicBool::new(false));
-        let ear = Ear { hints: sender, lost: Arc::clone(&lost) };
+        let ear = Ear { hints: sender, interest, lost: Arc::clone(&lost) };
         self.ears.rcu(|ears| ears.iter().cloned().chain([ear.clone()]).collect::<Vec<_>>());
         Listener { hints, lost }
     }
@@ -55,12 +56,19 @@ impl Bus for LocalBus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Heard, PostNews};
+    use super::super::{Heard, PostNews, Topic};
     use super::*;
     use crate::vocabulary::ids::{Position, PostId};
 
     fn hint(position: u64) -> Hint {
         Hint::Post { post: PostId::from_raw(1), position: Position(position), news: PostNews::Counts }
+    }
+
+    /// Interested in the post that the hints are about.
+    fn curious() -> Arc<Interest> {
+        let interest = Arc::new(Interest::default());
+        interest.enter(Topic::Post(PostId::from_raw(1)));
+        interest
     }
 
     async fn position(listener: &mut Listener) -> Option<u64> {
@@ -76,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn every_listener_hears_every_hint_in_order() {
         let bus = LocalBus::default();
-        let (mut one, mut other) = (bus.listen(8), bus.listen(8));
+        let (mut one, mut other) = (bus.listen(8, curious()), bus.listen(8, curious()));
 
         (1..=3).for_each(|position| bus.publish(hint(position)));
 
@@ -90,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_that_does_not_keep_up_is_told_that_it_lost_hints_and_slows_nobody() {
         let bus = LocalBus::default();
-        let (mut slow, mut quick) = (bus.listen(2), bus.listen(8));
+        let (mut slow, mut quick) = (bus.listen(2, curious()), bus.listen(8, curious()));
 
         (1..=5).for_each(|position| bus.publish(hint(position)));
 
@@ -106,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_that_left_is_forgotten() {
         let bus = LocalBus::default();
-        drop(bus.listen(1));
+        drop(bus.listen(1, curious()));
 
         bus.publish(hint(1));
 

@@ -1,11 +1,13 @@
 //! The bus: what happened just now, for whoever has a socket open.
 //!
-//! Hints go in from the stages that saw something become visible; every [`Listener`] gets each of them, in the order in which one
-//! publisher gave them. A hint may be lost and promises nothing: the rows are the truth. Full: a listener that does not keep up
+//! Hints go in from the stages that saw something become visible; every [`Listener`] gets each of them that it is interested in, in the
+//! order in which one publisher gave them. A hint may be lost and promises nothing: the rows are the truth. Full: a listener that does not keep up
 //! loses hints and is told that it did, so that it looks at the rows itself; a publisher never waits.
 
+mod interest;
 mod local;
 
+pub use interest::{Interest, Topic};
 pub use local::LocalBus;
 
 use std::sync::Arc;
@@ -56,11 +58,11 @@ pub enum PostNews {
 
 /// Where hints go.
 pub trait Bus: Send + Sync {
-    /// Tells all listeners. Never waits.
+    /// Tells all listeners that are interested. Never waits.
     fn publish(&self, hint: Hint);
 
-    /// Hears everything from now on; `hints_max` may wait.
-    fn listen(&self, hints_max: usize) -> Listener;
+    /// Hears from now on what `interest` wants; `hints_max` may wait.
+    fn listen(&self, hints_max: usize, interest: Arc<Interest>) -> Listener;
 }
 
 /// One who listens.
