@@ -178,7 +178,7 @@ impl App {
         };
         let streams = Streams::start(above, &config.stream, ledger.bus.as_ref(), &clock);
         let draining = Arc::new(AtomicBool::new(false));
-        runtime.spawn(actors::watch(actors.clone(), Arc::clone(&draining)));
+        runtime.spawn(actors::watch(actors.clone(), Arc::clone(&streams.desk), Arc::clone(&draining)));
         let operator = Operator {
             ledger: Arc::clone(&ledger),
             intake: intake.clone(),

@@ -15,6 +15,7 @@ use crate::ledger::topology::Topology;
 use crate::ledger::write_supervisor::{self, BatchBounds, WriteSupervisor};
 use crate::ledger::{Ledger, Shard};
 use crate::notify::notification_dispatcher::{self, DispatcherParts, NotificationDispatcher};
+use crate::stream::desk::Desk;
 use crate::substrate::store::rows::LaneRow;
 use crate::support::config::{Config, Workers};
 use crate::support::faults::planted;
@@ -132,14 +133,16 @@ impl Actors {
     }
 }
 
-/// Ends the process when an actor has stopped unasked: it would go on accepting what nobody applies. The next start replays it.
-pub(super) async fn watch(actors: Actors, draining: Arc<AtomicBool>) {
+/// Ends the process when an actor has stopped unasked: it would go on accepting what nobody applies, or hold sockets that nobody tells
+/// anything. The next start replays it.
+pub(super) async fn watch(actors: Actors, stream: Arc<Desk>, draining: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if draining.load(Ordering::SeqCst) {
             return;
         }
-        if !actors.are_alive() && !planted("app::skip_watch") {
+        let all_run = actors.are_alive() && stream.is_alive();
+        if !all_run && !planted("app::skip_watch") {
             tracing::error!("a part of the server has stopped unasked: the process ends");
             std::process::abort();
         }

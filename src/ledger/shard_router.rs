@@ -35,6 +35,7 @@ impl Actor for ShardRouter {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
+        fail::fail_point!("router::panic");
         self.published.store(Arc::new(self.map.clone()));
     }
 }

@@ -168,6 +168,7 @@ impl Actor for StreamHub {
 
 impl StreamHandler<Heard> for StreamHub {
     fn handle(&mut self, heard: Heard, _: &mut Context<Self>) {
+        fail::fail_point!("hub::panic");
         match heard {
             Heard::Hint(_) if planted("stream::lose_all_hints") => self.look_everywhere(),
             Heard::Hint(hint) => self.tell(&hint),
