@@ -17,6 +17,7 @@ use crate::vocabulary::command::{Command, Entry};
 use crate::vocabulary::event::Happened;
 use crate::vocabulary::ids::{Position, UserId, WriteId};
 use crate::vocabulary::owner::{Owner, ShardIndex};
+use crate::vocabulary::rejection::Rejection;
 
 #[derive(Default)]
 struct State {
@@ -88,6 +89,10 @@ impl FakeLedger {
         }
         match happened {
             Happened::Rejected(rejection) => Decision::Rejected(rejection),
+            // As the ledger tells it: the rows changed, and the caller is refused.
+            Happened::SessionsEnded { .. } if matches!(entry.command, Command::RotateSession { .. }) => {
+                Decision::Rejected(Rejection::SessionEnded)
+            }
             _ => Decision::Done { position, at },
         }
     }

@@ -3,7 +3,6 @@
 
 use super::{AccountError, Accounts, Credentials, Decision};
 use crate::substrate::store::rows::{AccountRow, Needs, SessionRow};
-use crate::vocabulary::Millis;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::{SessionId, UserId};
 use crate::vocabulary::owner::Owner;
@@ -20,25 +19,26 @@ impl Accounts {
             self.chores.add(user, Command::EndSession { session });
             return Err(AccountError::SessionEnded);
         }
-        let (position, at) = match self.decide(user, Command::RotateSession { session, from: claims.generation }, true).await? {
-            Decision::Done { position, at } => (position, at),
-            Decision::Rejected(Rejection::SessionEnded | Rejection::NotFound) => return Err(AccountError::SessionEnded),
+        let position = match self.decide(user, Command::RotateSession { session, from: claims.generation }, true).await? {
+            Decision::Done { position, .. } => position,
+            Decision::Rejected(Rejection::SessionEnded | Rejection::NotFound) => {
+                if claims.generation < before.generation {
+                    self.was_used_again(user, session);
+                }
+                return Err(AccountError::SessionEnded);
+            }
             Decision::Rejected(rejection) => return Err(AccountError::Rejected(rejection)),
         };
-        // "Done" may mean that the rotation found a token used before, and ended the session.
-        match self.live_session(user, session).await {
-            Ok((account, _)) => self.credentials((user, session), account.role, claims.generation.saturating_add(1), Some(position)),
-            Err(AccountError::SessionEnded) => {
-                self.refused_after_rotation(user, session, at);
-                Err(AccountError::SessionEnded)
-            }
-            Err(error) => Err(error),
-        }
+        // It may have been ended by another call meanwhile.
+        let (account, _) = self.live_session(user, session).await?;
+        self.credentials((user, session), account.role, claims.generation.saturating_add(1), Some(position))
     }
 
-    fn refused_after_rotation(&self, user: UserId, session: SessionId, at: Millis) {
+    /// A token that had its successor already was refused: it may have been stolen, and its session has ended.
+    fn was_used_again(&self, user: UserId, session: SessionId) {
         tracing::warn!(target: "security", { user.id = %user, session.id = %session }, "a refresh token was used again; its session has ended");
-        self.revocations.end([session], at);
+        metrics::counter!("sosik_refresh_tokens_reused_total").increment(1);
+        self.revocations.end([session], self.now());
     }
 
     /// The account and the session, if it is the account's and has not ended.
