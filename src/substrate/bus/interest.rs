@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Hint;
+use crate::support::faults::planted;
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::owner::mix;
 
@@ -34,11 +35,17 @@ impl Interest {
 
     /// Takes back one [`Interest::enter`].
     pub fn leave(&self, topic: Topic) {
+        if planted("bus::never_forget") {
+            return;
+        }
         self.counter(topic).fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether somebody may wait for it. Never says no where somebody does.
     pub fn wants(&self, hint: &Hint) -> bool {
+        if planted("bus::deaf") {
+            return false;
+        }
         match hint {
             Hint::Inbox { told, .. } => told.iter().any(|told| self.is_entered(Topic::User(told.user))),
             Hint::Withdrawn { user, .. } | Hint::Read { user, .. } => self.is_entered(Topic::User(*user)),

@@ -1,12 +1,16 @@
 //! The bus of one process: a bounded queue for each listener.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
+use metrics::Counter;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{Bus, Hint, Interest, Listener};
+
+/// Hints that were told to somebody. The metric's handle: looking it up costs more than counting.
+static TOLD: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("sosik_bus_hints_told_total"));
 
 /// Tells the listeners of this process. Cheap without any.
 #[derive(Debug, Default)]
@@ -28,6 +32,7 @@ impl Bus for LocalBus {
         if !ears.iter().any(|ear| ear.hints.is_closed() || ear.interest.wants(&hint)) {
             return;
         }
+        TOLD.increment(1);
         let hint = Arc::new(hint);
         let mut left = false;
         for ear in ears.iter().filter(|ear| ear.hints.is_closed() || ear.interest.wants(&hint)) {
