@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::digest::digest_of;
@@ -13,6 +14,7 @@ use crate::ledger::kept_keys::{KeyReservation, KeyState, has_digest};
 use crate::ledger::view::{PROVISIONAL, Preview, ViewError};
 use crate::ledger::writes::Progress;
 use crate::substrate::journal::{AppendError, Draft, Locator};
+use crate::support::faults::planted;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Entry, KeyUse};
 use crate::vocabulary::event::KeptWrite;
@@ -48,6 +50,9 @@ impl Intake {
             },
         };
 
+        if planted("intake::append_twice") {
+            let _appended = self.append(self.entry(author, wish.clone(), None)?, None).now_or_never();
+        }
         let entry = self.entry(author, wish, key)?;
         let preview = self.preview(&entry).await?;
         let write = entry.write;
@@ -171,7 +176,11 @@ impl Intake {
             AppendError::TooLarge(_) => internal(error),
         })?;
         // Dropped uncalled: the disk was full and the record was cut off again. A failed sync ends the process instead.
-        is_durable.await.map_err(|_cut_off| SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S })
+        let position = is_durable.await.map_err(|_cut_off| SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S })?;
+        if planted("intake::refuse_accepted") {
+            return Err(SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S });
+        }
+        Ok(position)
     }
 
     fn refusal(&self, no_room: NoRoom, home: LaneAddress) -> SubmitError {

@@ -165,6 +165,9 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     if let Some(counters) = apart {
         save_counters_apart(shard, counters).await?;
     }
+    if planted("worker::write_elsewhere") {
+        save_elsewhere(ledger, shard, &effects.rows).await?;
+    }
 
     ledger.hot_posts.committed(shard.index, &moves, &effects.rows);
     shard.batch_committed();
@@ -192,6 +195,14 @@ async fn save_counters_apart(shard: &Shard, counters: Counters) -> Result<(), Jo
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let mut transaction = shard.store.begin().await?;
     transaction.rows_save(&Rows { counters, ..Rows::default() }).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// A planted fault: posts stand on the next shard as well.
+async fn save_elsewhere(ledger: &Ledger, shard: &Shard, rows: &Rows) -> Result<(), JobError> {
+    let next = &ledger.shards[(usize::from(shard.index.0) + 1) % ledger.shards.len()];
+    let mut transaction = next.store.begin().await?;
+    transaction.rows_save(&Rows { posts: rows.posts.clone(), ..Rows::default() }).await?;
     Ok(transaction.commit().await?)
 }
 

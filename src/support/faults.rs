@@ -49,6 +49,12 @@ mod with_faults {
         planted_text("store::unavailable").is_some_and(|name| name == shard)
     }
 
+    /// Whether the file that `store::read_only` names holds the name of this shard's file; nothing if the fault is not planted.
+    pub fn is_read_only(shard: &str) -> Option<bool> {
+        let list = planted_text("store::read_only")?;
+        Some(std::fs::read_to_string(list).is_ok_and(|name| name == shard))
+    }
+
     /// Makes a commit last as long as `store::slow_commit` says, in milliseconds.
     pub async fn slow_commit() {
         pause("store::slow_commit").await;

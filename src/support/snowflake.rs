@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 
 use super::clock::Clock;
 use super::data_folder::{WorkerClaim, write_atomically};
+use super::faults::planted;
 use crate::vocabulary::ids::{DATACENTER_BITS, ID_EPOCH_MS, SEQUENCE_BITS, WORKER_BITS};
 
 /// How far ahead of the clock time is reserved: few writes of the file, and a restart after a crash skips at most that much.
@@ -101,7 +102,8 @@ impl IdMaker {
         let shared = &self.shared;
         loop {
             let last = shared.last.load(Ordering::Relaxed);
-            let candidate = (last + 1).max(tick_of(shared.clock.now()) << SEQUENCE_BITS);
+            let next = (last + 1).max(tick_of(shared.clock.now()) << SEQUENCE_BITS);
+            let candidate = if planted("snowflake::repeat") { last } else { next };
             let tick = candidate >> SEQUENCE_BITS;
             if tick >= shared.reserved_until.load(Ordering::Acquire) {
                 shared.reserve(tick)?;

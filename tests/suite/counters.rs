@@ -16,18 +16,31 @@ use crate::support::{faults, number_from_environment, seed};
 
 const COMPARE_EVERY: Duration = Duration::from_millis(100);
 
-/// Compares all shards again and again for a while.
-async fn compare_for(shards: &[Shard], time: Duration) -> (usize, Vec<Violation>) {
-    let started = std::time::Instant::now();
+/// How long a crowd may take to write what is deleted then.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Compares all shards again and again while something is done: what came of that, how often, and what was found.
+async fn compare_during<T>(shards: &[Shard], work: impl Future<Output = T>) -> (T, (usize, Vec<Violation>)) {
     let (mut comparisons, mut found) = (0, Vec::new());
-    while started.elapsed() < time {
-        for shard in shards {
-            comparisons += 1;
-            found.extend(shard.counters_now().await);
+    let compare = async {
+        loop {
+            for shard in shards {
+                found.extend(shard.counters_now().await);
+                comparisons += 1;
+            }
+            tokio::time::sleep(COMPARE_EVERY).await;
         }
-        tokio::time::sleep(COMPARE_EVERY).await;
-    }
-    (comparisons, found)
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = compare => unreachable!("it never ends"),
+    };
+    (done, (comparisons, found))
+}
+
+/// Compares all shards for a while.
+async fn compare_for(shards: &[Shard], time: Duration) -> (usize, Vec<Violation>) {
+    compare_during(shards, tokio::time::sleep(time)).await.1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +89,7 @@ async fn control_a_counter_that_moves_without_its_row_is_caught() {
     let people = Person::join_many(&server, "twice", 4).await;
     let load = Load::start(people, Mix::counting(), 1, seed("counted twice")).await;
 
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    load.goes_on_for(400).await;
     let (history, people) = load.finish().await;
 
     verdict_at_once(&server, &history, &people).await.assert_caught(&["C6"]);
@@ -88,18 +101,20 @@ async fn a_kill_between_rows_counters_and_events_leaves_all_or_nothing() {
     let people = Person::join_many(&server, "torn", 6).await;
     let load = Load::start(people, Mix::counting(), 1, seed("torn")).await;
 
-    for place in [faults::BETWEEN_ROWS_AND_COUNTERS, faults::BETWEEN_ROWS_AND_EVENTS, faults::BEFORE_COMMIT] {
+    let rounds = number_from_environment("SOSIK_DEATHS_PER_PLACE", 1) as usize;
+    let places = [faults::BETWEEN_ROWS_AND_COUNTERS, faults::BETWEEN_ROWS_AND_EVENTS, faults::BEFORE_COMMIT];
+    for place in places.into_iter().cycle().take(places.len() * rounds) {
         server.kill();
         load.history.process_ended();
         server.restart_with(Settings::default().fault((place, "5*off->sleep(60000)"))).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.stands_still().await;
         server.kill();
         load.history.process_ended();
         for shard in shards::open_all(&server.data()).await {
             assert_eq!(shard.counters_now().await, [], "after a death at {place}");
         }
         server.restart_with(Settings::default()).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        load.goes_on_for(50).await;
     }
     let (history, people) = load.finish().await;
 
@@ -108,34 +123,36 @@ async fn a_kill_between_rows_counters_and_events_leaves_all_or_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_that_is_deleted_while_many_comment_leaves_counters_that_are_their_rows() {
+    // So many are there when the post goes; the crowd goes on until it hears of it.
+    let comments = number_from_environment("SOSIK_COMMENTS_OF_A_DELETED_POST", 150) as i64;
     let server = Server::start().await;
     let people = Person::join_many(&server, "crowd", 6).await;
     let post = people[0].publish("Soon gone").await;
     let shards = shards::open_all(&server.data()).await;
 
     let comment = people.iter().map(|person| async {
-        let mut statuses = std::collections::BTreeSet::new();
-        for number in 0..60 {
-            statuses.insert(person.write_comment(&post, &format!("comment {number}")).send().await.status);
+        let mut statuses = Vec::new();
+        while statuses.iter().filter(|status| **status == 410).count() < 5 {
+            statuses.push(person.write_comment(&post, "one of many").send().await.status);
         }
         statuses
     });
     let delete = async {
-        within(Duration::from_secs(20), "some comments", async || {
-            (people[0].read_post(&post).await.number_at("/comments") > 40).then_some(())
+        within(DELETION_TIMEOUT, "the comments", async || {
+            (people[0].read_post(&post).await.number_at("/comments") >= comments).then_some(())
         })
         .await;
-        people[0].delete(&format!("/v1/posts/{post}")).wait(20).send().await.expect(200);
+        people[0].delete(&format!("/v1/posts/{post}")).wait(30).send().await.expect(200);
     };
-    let compare = compare_for(&shards, Duration::from_secs(2));
-    let (statuses, (), (comparisons, found)) = tokio::join!(futures_util::future::join_all(comment), delete, compare);
+    let write = async { tokio::join!(futures_util::future::join_all(comment), delete).0 };
+    let (statuses, (comparisons, found)) = compare_during(&shards, write).await;
 
     assert_eq!(found, [], "of {comparisons} comparisons");
-    let statuses: Vec<u16> = statuses.into_iter().flatten().collect();
-    assert!(
-        statuses.contains(&202) && statuses.contains(&410) && statuses.iter().all(|status| [202, 410].contains(status)),
-        "{statuses:?}"
-    );
+    let statuses = statuses.concat();
+    let accepted = statuses.iter().filter(|status| **status == 202).count();
+    println!("deleted below {accepted} accepted comments, {comparisons} comparisons");
+    assert!(accepted as i64 >= comments && comparisons > 0);
+    assert!(statuses.iter().all(|status| [202, 410].contains(status)), "{:?}", statuses.iter().collect::<std::collections::BTreeSet<_>>());
     people[1].write_comment(&post, "Too late").send().await.expect_problem(410, "gone");
     for shard in &shards {
         assert_eq!(shard.counters_now().await, []);
@@ -147,7 +164,7 @@ async fn fsck_finds_nothing_after_a_run_and_a_counter_that_was_changed_by_hand()
     let mut server = Server::start().await;
     let people = Person::join_many(&server, "fsck", 4).await;
     let load = Load::start(people, Mix::default(), 1, seed("fsck")).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    load.goes_on_for(400).await;
     let (history, people) = load.finish().await;
     verdict(&server, &history, &people).await.assert_clean();
     server.terminate().await;

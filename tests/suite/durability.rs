@@ -32,7 +32,7 @@ async fn no_accepted_write_is_lost_or_doubled_by_kills_at_random_moments() {
         server.restart().await;
         recoveries.push(began.elapsed());
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    load.goes_on_for(50).await;
     let (history, people) = load.finish().await;
 
     let report = verdict(&server, &history, &people).await;
@@ -88,12 +88,12 @@ async fn no_accepted_write_is_lost_or_doubled_by_a_death_at_any_named_place() {
         load.history.process_ended();
         let passes = 3 + random.below(40);
         server.restart_with(Settings::default().fault((place, &format!("{passes}*off->sleep(60000)")))).await;
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        server.stands_still().await;
     }
     server.kill();
     load.history.process_ended();
     server.restart_with(Settings::default()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    load.goes_on_for(50).await;
     let (history, people) = load.finish().await;
 
     verdict(&server, &history, &people).await.assert_clean();

@@ -1,12 +1,21 @@
 //! G13: an id is given once, also when the clock is set back, also over restarts; two processes never share an identity.
 //!
-//! Control: a clock whose reservation is not kept must be caught when it is set back over a restart.
+//! Controls: a clock whose reservation is not kept must be caught when it is set back over a restart, and two processes with one number.
 
 use std::collections::HashSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use sosik::support::clock::{Clock, SystemClock};
+use sosik::support::data_folder::claim_worker;
+use sosik::support::snowflake::IdMaker;
+use sosik::vocabulary::Millis;
+use sosik::vocabulary::ids::IdParts;
 
 use crate::support::client::{Person, nonce};
-use crate::support::faults;
 use crate::support::server::{Server, Settings};
+use crate::support::{faults, number_from_environment};
 
 fn clock(settings: Settings, offset_ms: i64) -> Settings {
     settings.fault((faults::CLOCK_OFFSET, &format!("return({offset_ms})")))
@@ -103,4 +112,104 @@ async fn the_command_line_tells_the_same_of_an_id_as_the_server() {
     for member in ["/timestamp", "/shard"] {
         assert!(output.contains(&told.text_at(member)), "{member} is missing in {output}");
     }
+}
+
+/// T13.3: the number of a maker, how many ids it makes, when all began, its folder, and where the ids go. Set in a process of this very test
+/// that makes ids for it.
+const MAKER: &str = "SOSIK_TEST_ID_MAKER";
+/// Threads of each of the two processes.
+const MAKER_THREADS: usize = 8;
+/// The makers' clock goes so much slower that the 4096 ids of its milliseconds run out.
+const SLOWNESS: u64 = 100;
+
+/// From when it began on, a hundredth of the time that has passed.
+struct SlowClock {
+    began: Millis,
+}
+
+impl Clock for SlowClock {
+    fn now(&self) -> Millis {
+        self.began + SystemClock.now().saturating_sub(self.began) / SLOWNESS
+    }
+}
+
+/// The part of the other process: each thread leaves a file with its ids, in the order in which it got them.
+fn make_ids(order: &str) {
+    let [worker, count, began, folder, into] = order.splitn(5, ';').collect::<Vec<_>>()[..] else { panic!("{order}") };
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    let clock = Arc::new(SlowClock { began: number(began) });
+    let claim = claim_worker(Path::new(folder), 0, number(worker) as u8).expect("the number is free");
+    let maker = IdMaker::open(Path::new(folder), claim, clock).expect("opens");
+    std::thread::scope(|scope| {
+        for thread in 0..MAKER_THREADS {
+            let maker = &maker;
+            scope.spawn(move || {
+                let ids = (0..number(count) as usize / MAKER_THREADS).flat_map(|_| maker.next().expect("an id").to_le_bytes());
+                std::fs::write(Path::new(into).join(thread.to_string()), ids.collect::<Vec<u8>>()).expect("writes");
+            });
+        }
+    });
+}
+
+/// What two processes made at once: for each of them, the ids of each of its threads.
+fn made_by_two_processes(count: u64, workers: [u8; 2], folders: [&Path; 2]) -> Vec<Vec<Vec<u64>>> {
+    let (began, made) = (SystemClock.now(), tempfile::tempdir().expect("a folder"));
+    let start = |maker: usize| {
+        let into = made.path().join(maker.to_string());
+        std::fs::create_dir(&into).expect("a folder");
+        let order = format!("{};{count};{began};{};{}", workers[maker], folders[maker].display(), into.display());
+        let program = std::env::current_exe().expect("this program");
+        let arguments = ["--exact", "identifiers::two_processes_of_eight_threads_make_no_id_twice"];
+        Command::new(program).args(arguments).env(MAKER, order).env_remove("FAILPOINTS").stdout(Stdio::null()).spawn().expect("it starts")
+    };
+    for mut maker in [start(0), start(1)] {
+        assert!(maker.wait().expect("it ends").success());
+    }
+    let read = |maker: usize, thread: usize| {
+        let bytes = std::fs::read(made.path().join(maker.to_string()).join(thread.to_string())).expect("the ids of a thread");
+        bytes.chunks_exact(8).map(|id| u64::from_le_bytes(id.try_into().expect("eight bytes"))).collect()
+    };
+    (0..2).map(|maker| (0..MAKER_THREADS).map(|thread| read(maker, thread)).collect()).collect()
+}
+
+/// All of them in order, and how many of them are there more than once.
+fn in_order(ids: impl Iterator<Item = u64>) -> (Vec<u64>, usize) {
+    let mut ids: Vec<u64> = ids.collect();
+    ids.sort_unstable();
+    let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    (ids, twice)
+}
+
+#[test]
+fn two_processes_of_eight_threads_make_no_id_twice() {
+    if let Ok(order) = std::env::var(MAKER) {
+        return make_ids(&order);
+    }
+    let count = number_from_environment("SOSIK_IDS", 400_000) / 2;
+    let folder = tempfile::tempdir().expect("a folder");
+
+    let made = made_by_two_processes(count, [1, 2], [folder.path(); 2]);
+
+    for (process, worker) in made.iter().zip([1, 2]) {
+        assert!(process.iter().all(|ids| ids.is_sorted_by(|one, next| one < next)), "they do not rise in a thread of the worker {worker}");
+        let (ids, twice) = in_order(process.concat().into_iter());
+        assert_eq!((ids.len() as u64, twice), (count, 0), "of the worker {worker}");
+        assert!(ids.iter().all(|id| IdParts::of(*id).worker == worker));
+        let exhausted =
+            ids.chunk_by(|one, next| IdParts::of(*one).timestamp_ms == IdParts::of(*next).timestamp_ms).filter(|of| of.len() == 4096);
+        let exhausted = exhausted.count();
+        println!("worker {worker}: {} ids, {exhausted} milliseconds without one to spare", ids.len());
+        assert!(exhausted > 0, "no millisecond ran out of ids");
+    }
+    assert_eq!(in_order(made.concat().concat().into_iter()).1, 0);
+}
+
+/// Two folders do not know of each other: nobody refuses the second process its number.
+#[test]
+fn control_two_processes_with_one_number_are_caught() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+
+    let made = made_by_two_processes(100_000, [1, 1], [folders[0].path(), folders[1].path()]);
+
+    assert!(in_order(made.concat().concat().into_iter()).1 > 0);
 }

@@ -3,19 +3,27 @@
 //! A file is a subject. `support` holds what they share: the process under test, signed-in clients, the record of what was
 //! asked and answered, and the checks of that record against what stands in the server and in its shards at the end.
 //! A test whose name begins with `control_` plants a fault and shows that the check of its promise notices.
+//!
+//! Each run is short. Longer ones are asked for by variables (`number_from_environment`): `SOSIK_KILL_CYCLES`, `SOSIK_DEATHS_PER_PLACE`,
+//! `SOSIK_STOP_CYCLES`, `SOSIK_KEYED_REQUESTS`, `SOSIK_EDITS`, `SOSIK_IDS`, `SOSIK_COUNTER_CLIENTS`, `SOSIK_COUNTER_SECONDS`,
+//! `SOSIK_COMMENTS_OF_A_DELETED_POST`, `SOSIK_FLOOD_SECONDS`, `SOSIK_TEST_RESUMES`. `SOSIK_REFUSAL_WITHIN_MS` asks for more than a machine on which
+//! other tests run can give.
 
 #![cfg(test)]
 
 mod support;
 
 mod accounts;
+mod actors;
 mod authorization;
 mod commands;
 mod contract;
+mod controls;
 mod counters;
 mod dead_letters;
 mod durability;
 mod exactly_once;
+mod hints;
 mod http_edges;
 mod identifiers;
 mod isolation;

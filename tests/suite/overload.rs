@@ -13,8 +13,8 @@ const FILL_BYTES_MAX: usize = 3 * 1024 * 1024;
 const BODY_BYTES: usize = 4 * 1024;
 /// Requests a second that this machine can send beside the server.
 const RATE_MAX: f64 = 600.0;
-/// 99 of 100 refusals. Alone on its machine it is a tenth of that; other tests run beside this one.
-const REFUSAL_WITHIN: Duration = Duration::from_millis(150);
+/// Milliseconds for 99 of 100 refusals. Alone on its machine it is a tenth of that; other tests run beside this one.
+const REFUSAL_WITHIN_MS: u64 = 150;
 
 fn small_journal() -> Settings {
     Settings::default().with("journal.max_bytes", "1MiB")
@@ -186,7 +186,8 @@ async fn under_and_after_a_flood(settings: Settings) -> Vec<String> {
     check(unanswered == 0, format!("{unanswered} have neither 202 nor 503"));
     check(refused > 0, "nothing was refused".to_owned());
     check(goodput >= 0.8 * peak, format!("{goodput:.0} accepted a second, of {peak:.0}"));
-    check(refusal < REFUSAL_WITHIN, format!("a refusal took {refusal:?}"));
+    let refusal_within = number_from_environment("SOSIK_REFUSAL_WITHIN_MS", REFUSAL_WITHIN_MS);
+    check(refusal < Duration::from_millis(refusal_within), format!("a refusal took {refusal:?}"));
     check(grown < 200, format!("{grown} MiB more"));
     check(recovered.is_some(), "no calm within 10 s".to_owned());
     wrong

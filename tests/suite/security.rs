@@ -42,7 +42,12 @@ async fn reuse_is_noticed(settings: Settings) -> bool {
     let ann = Person::join(&server, "ann").await;
     let second = ann.refresh(&ann.refresh_token).await.expect(200).text_at("/refresh_token");
     ann.refresh(&second).await.expect(200);
-    ann.refresh(&ann.refresh_token).await.status == 401
+    let refused = ann.refresh(&ann.refresh_token).await.status == 401;
+    // What an operator sees of it, and what its user sees at his other devices.
+    let told = ann.metric("sosik_refresh_tokens_reused_total").await == 1.0 && server.log().contains("a refresh token was used again");
+    let other = ann.signed_in(&ann.signed_out().login(&ann.name, PASSWORD).await.expect(200), &ann.name);
+    let listed = other.get("/v1/auth/sessions").send().await.expect(200).item_ids().contains(&ann.session);
+    refused && told && !listed
 }
 
 #[tokio::test]

@@ -37,12 +37,6 @@ async fn stalled(person: &Person, post: &str) -> TcpStream {
     stream
 }
 
-async fn metric(person: &Person, name: &str) -> f64 {
-    let page = person.admin_call(reqwest::Method::GET, "/metrics").send().await.text;
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or(0.0)
-}
-
 /// T7.3, in small.
 #[tokio::test]
 async fn readers_that_stall_are_closed_and_slow_nobody() {
@@ -63,7 +57,7 @@ async fn readers_that_stall_are_closed_and_slow_nobody() {
     let body = "\u{1f4ec}".repeat(5000);
     let mut slowest = Duration::ZERO;
     let mut written = 0;
-    while metric(reader, "sosik_stream_closes_total{code=\"4429\"}").await < asleep.len() as f64 {
+    while reader.metric("sosik_stream_closes_total{code=\"4429\"}").await < asleep.len() as f64 {
         assert!(written < 400, "the stalled sockets are not closed");
         let began = Instant::now();
         let comment = author.write_comment(&post, &body).send().await.expect(202).text_at("/comment/id");
@@ -76,7 +70,7 @@ async fn readers_that_stall_are_closed_and_slow_nobody() {
     let grown = server.resident_kib().saturating_sub(before);
     assert!(grown < 100 * 1024, "{grown} KiB more after {written} comments");
     within(EVENT_TIMEOUT, "the stalled sockets to be forgotten", async || {
-        (metric(reader, "sosik_stream_sockets ").await <= 1.0).then_some(())
+        (reader.metric("sosik_stream_sockets ").await <= 1.0).then_some(())
     })
     .await;
     // One that wakes up reads why.

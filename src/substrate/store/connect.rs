@@ -18,6 +18,17 @@ pub enum Backend {
     Postgres(String),
 }
 
+#[cfg(feature = "faults")]
+impl Backend {
+    /// The name of the file without its ending; empty for a server.
+    pub(super) fn file_stem(&self) -> &str {
+        match self {
+            Self::Sqlite(path) => path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or_default(),
+            Self::Postgres(_) => "",
+        }
+    }
+}
+
 /// Bounds of the connections of one shard.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {

@@ -35,6 +35,9 @@ pub struct Store {
     reader: DatabaseConnection,
     backend: DbBackend,
     shapes: Arc<Shapes>,
+    /// The name of its file, by which a fault is planted in one shard only.
+    #[cfg(feature = "faults")]
+    file: Arc<str>,
 }
 
 /// What [`Store::migrate`] did.
@@ -64,8 +67,14 @@ impl Store {
     /// Connects, and refuses a database that could lose what it committed. It does not look at the schema.
     pub async fn open(backend: &Backend, options: StoreOptions) -> Result<Self, StoreError> {
         let pools = connect::open(backend, &options).await?;
-        let backend = pools.writer.get_database_backend();
-        Ok(Self { writer: pools.writer, reader: pools.reader, backend, shapes: Arc::default() })
+        Ok(Self {
+            backend: pools.writer.get_database_backend(),
+            writer: pools.writer,
+            reader: pools.reader,
+            shapes: Arc::default(),
+            #[cfg(feature = "faults")]
+            file: backend.file_stem().into(),
+        })
     }
 
     /// Brings the schema up to this binary's, and makes the rows of the lanes. A newer schema is refused and left alone.
@@ -158,6 +167,8 @@ impl Store {
     /// A transaction that writes. On SQLite there is one at a time, and this waits in line for it.
     pub async fn begin(&self) -> Result<WriteTx, StoreError> {
         fail::fail_point!("store::begin", |_| Err(StoreError::Database(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))));
+        #[cfg(feature = "faults")]
+        self.plant_read_only().await?;
         let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
         let transaction = self.writer.begin_with_options(immediate).await?;
         Ok(WriteTx { link: self.link(transaction) })
@@ -235,6 +246,15 @@ impl Store {
     #[cfg(test)]
     pub(super) fn raw_writer(&self) -> &DatabaseConnection {
         &self.writer
+    }
+
+    /// A planted fault: SQLite itself refuses to write, as on a file system that became read-only.
+    #[cfg(feature = "faults")]
+    async fn plant_read_only(&self) -> Result<(), StoreError> {
+        if let Some(read_only) = crate::support::faults::is_read_only(&self.file) {
+            self.writer.execute_unprepared(if read_only { "PRAGMA query_only = on" } else { "PRAGMA query_only = off" }).await?;
+        }
+        Ok(())
     }
 
     fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {

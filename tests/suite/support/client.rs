@@ -304,6 +304,12 @@ impl Person {
         self.write_post(body).wait(20).send().await.expect(201).text_at("/post/id")
     }
 
+    /// A metric by its name and labels; 0 before it was counted first.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let page = self.admin_call(Method::GET, "/metrics").send().await.text;
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
+    }
+
     /// All items of a list, page by page.
     pub(crate) async fn all_items(&self, path: &str) -> Vec<Value> {
         let mut items = Vec::new();

@@ -27,6 +27,10 @@ pub(crate) const FORGET_KEYS_AT_START: &str = "intake::forget_keys_at_start";
 pub(crate) const BURY_WITHOUT_KEY: &str = "worker::bury_without_key";
 /// ledger worker: with `return(WORD)`, an entry whose body holds the word panics each time.
 pub(crate) const POISON: &str = "apply::poison";
+/// intake: with `20%return`, one in five of the writes that are accepted is answered with a refusal. Breaks C2.
+pub(crate) const REFUSE_ACCEPTED: &str = "intake::refuse_accepted";
+/// intake: with `return`, what is asked for once is appended twice, the other time with ids of its own. Breaks C1 and C3.
+pub(crate) const APPEND_TWICE: &str = "intake::append_twice";
 /// intake: between the claim of a key and the append. A place to wait (`sleep(ms)`) so that copies are in flight.
 pub(crate) const BEFORE_APPEND: &str = "intake::before_append";
 /// intake: with `return`, admission lets everything in. Breaks G9.
@@ -61,10 +65,21 @@ pub(crate) const BETWEEN_ROWS_AND_EVENTS: &str = "worker::between_rows_and_event
 pub(crate) const INVARIANT_BROKEN: &str = "apply::invariant_broken";
 /// ledger relay: with `return`, the destination's cursor is not compared, so that relayed rows are written again with their counts.
 pub(crate) const SKIP_CURSOR: &str = "relay::skip_cursor";
+/// ledger worker: with `return`, posts are saved on the next shard as well. Breaks C10.
+pub(crate) const WRITE_ELSEWHERE: &str = "worker::write_elsewhere";
 /// ledger supervisor, ledger courier, ledger worker: where each actor looks what there is to do (`panic` takes it down).
 pub(crate) const SUPERVISOR_PANICS: &str = "supervisor::panic";
 pub(crate) const COURIER_PANICS: &str = "courier::panic";
 pub(crate) const WORKER_ACTOR_PANICS: &str = "worker::panic_in_actor";
+/// ledger router: where it publishes the map, at its start. stream hub: where it hears a hint of the bus. notify: where a dispatcher looks
+/// what there is to do, which does nothing with `return`. `panic` takes each down.
+pub(crate) const ROUTER_PANICS: &str = "router::panic";
+pub(crate) const HUB_PANICS: &str = "hub::panic";
+pub(crate) const DISPATCHER_PANICS: &str = "notify::stalled";
+/// stream session: where it hears its client (`panic` takes it down).
+pub(crate) const SESSION_PANICS: &str = "session::panic";
+/// stream session: with `return`, nobody learns that it has ended. Breaks G10.
+pub(crate) const SKIP_SESSION_END: &str = "session::skip_end";
 /// app: with `return`, nobody looks whether the actors are alive. Breaks G10.
 pub(crate) const SKIP_WATCH: &str = "app::skip_watch";
 /// ledger relay: with `return`, nothing is relayed.
@@ -89,6 +104,8 @@ pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 /// ledger worker: with `return(NAME)`, jobs of the shard NAME hang: it takes a connection and never answers.
 pub(crate) const SHARD_HANGS: &str = "store::hold";
+/// store: with `return(FILE)`, SQLite refuses to write to the shard whose name stands in FILE, and only reads.
+pub(crate) const SHARD_READ_ONLY: &str = "store::read_only";
 /// store: with `return(MS)`, each commit takes that much longer.
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
 /// ledger cards: with `sleep(ms)`, between the load of a row and its insertion into the cache.
@@ -105,6 +122,10 @@ pub(crate) const SKIP_ORIGIN_CHECK: &str = "api::skip_origin_check";
 /// api: with `return`, only the author's own objects are not checked for their author. Breaks S23.
 pub(crate) const SKIP_OWNER_CHECK: &str = "intake::skip_owner_check";
 
+/// bus: with `return`, nobody is told of anything, whoever listens. Breaks G8.
+pub(crate) const DEAF_BUS: &str = "bus::deaf";
+/// bus: with `return`, what was listened for once counts as listened for. Costs hints that nobody hears.
+pub(crate) const NEVER_FORGET_LISTENERS: &str = "bus::never_forget";
 /// stream: with `return`, a live entry is sent whatever number it has, and no hole is filled. Breaks G7.
 pub(crate) const SKIP_HOLES: &str = "stream::skip_holes";
 /// stream: with `return`, hints of entries with an odd number do not arrive. What a bus may do.
@@ -116,6 +137,8 @@ pub(crate) const BETWEEN_LOOK_AND_ATTACH: &str = "stream::between_look_and_attac
 /// stream: with `return`, frames of a post go to watchers that it is hidden from. Breaks S49.
 pub(crate) const TELL_EVERYBODY: &str = "stream::tell_everybody";
 
+/// support snowflake: with `2%return`, one in fifty ids is that which was given before. Breaks C9.
+pub(crate) const REPEAT_ID: &str = "snowflake::repeat";
 /// support snowflake: with `return`, the reserved-until time is neither written nor read. Breaks G13.
 pub(crate) const SKIP_RESERVATION: &str = "snowflake::skip_reservation";
 /// support clock: with `return(MS)`, the system clock is that many milliseconds off (negative: behind). Read at each call.

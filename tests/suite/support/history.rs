@@ -211,6 +211,11 @@ impl History {
         self.record.lock().expect("not poisoned").operations[place].sent = now;
     }
 
+    /// How many calls were accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.record.lock().expect("not poisoned").operations.iter().filter(|operation| operation.is_ok()).count()
+    }
+
     /// The process has ended: what was sent before and has no answer happened before, or never.
     pub(crate) fn process_ended(&self) {
         self.deaths.lock().expect("not poisoned").push(self.now());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Seeded;
-use super::client::{Answer, Call, Person, nonce};
+use super::client::{Answer, Call, Person, nonce, within};
 use super::facts::{id_of, nonce_of};
 use super::history::{Action, Held, History, Id, Key, Observation, Outcome};
 
@@ -18,6 +18,9 @@ use super::history::{Action, Held, History, Id, Key, Observation, Outcome};
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// How often a keyed call without an answer is asked again.
 const RETRIES_MAX: usize = 400;
+
+/// How long a load may take for what its test waits for: two cores are shared with other tests.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often each kind of call is made, in parts of their sum.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +44,13 @@ impl Default for Mix {
 }
 
 impl Mix {
+    pub(crate) const fn nothing() -> Self {
+        Self { like: 0, unlike: 0, comment: 0, post: 0, edit: 0, follow: 0, unfollow: 0, delete_comment: 0, delete_post: 0, read: 0 }
+    }
+
     /// Only what moves counters.
     pub(crate) fn counting() -> Self {
-        Self { like: 35, unlike: 25, comment: 15, post: 1, edit: 0, follow: 10, unfollow: 8, delete_comment: 6, delete_post: 0, read: 0 }
+        Self { like: 35, unlike: 25, comment: 15, post: 1, follow: 10, unfollow: 8, delete_comment: 6, ..Self::nothing() }
     }
 }
 
@@ -109,6 +116,12 @@ impl Load {
             });
         }
         Self { history, people, stop, tasks }
+    }
+
+    /// Waits until so many more calls were accepted.
+    pub(crate) async fn goes_on_for(&self, accepted: usize) {
+        let enough = self.history.accepted() + accepted;
+        within(PROGRESS_TIMEOUT, "the load to go on", async || (self.history.accepted() >= enough).then_some(())).await;
     }
 
     /// Ends the load after the calls in hand; a client that failed fails the test.

@@ -3,6 +3,8 @@
 //! It is started on free ports, killed, stopped or started again on the same folder. When it is dropped its log must hold no
 //! panic, unless the test said that it plants one.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,10 +13,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::client::within;
 use super::faults::Fault;
 
 /// How long a start may take: two cores are shared with other tests, and there may be a journal to replay.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than the server ever sleeps by itself.
+const LONG_SLEEP: Duration = Duration::from_millis(50);
 /// The longest that a stop may take (G14).
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -260,6 +265,32 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id())).expect("the process runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
+    /// Waits until one of its threads sleeps for long: it has come to a place at which a fault holds it.
+    pub(crate) async fn stands_still(&self) {
+        let mut asleep = HashSet::new();
+        within(START_TIMEOUT, "a thread to come to the planted place", async || {
+            let still = self.sleeping_threads();
+            let stands = !asleep.is_disjoint(&still);
+            asleep = still;
+            tokio::time::sleep(LONG_SLEEP).await;
+            stands.then_some(())
+        })
+        .await;
+    }
+
+    /// Threads that sleep, not those that wait for work: the thread, and how often it has given the core away, which a sleep does once.
+    fn sleeping_threads(&self) -> HashSet<(OsString, String)> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process_id())).expect("the process runs").flatten();
+        let sleeping = threads.filter_map(|thread| {
+            // A thread may end meanwhile.
+            let waits_in = std::fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+            let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            waits_in.contains("nanosleep").then(|| (thread.file_name(), switches.trim().to_owned()))
+        });
+        sleeping.collect()
     }
 
     fn log_path(&self, start: u32) -> PathBuf {

@@ -171,6 +171,23 @@ impl Socket {
         }
     }
 
+    /// Whether it ends, with or without a word, before the time is over.
+    pub(crate) async fn ends_within(&mut self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while let Some(received) = self.receive(until).await {
+            if received.is_err() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The name of the first event; nothing if it is closed before.
+    pub(crate) async fn first_event(&mut self) -> Option<String> {
+        let received = self.receive(Instant::now() + EVENT_TIMEOUT).await.expect("an event or the end");
+        received.ok().and_then(|event| event["event"].as_str().map(str::to_owned))
+    }
+
     pub(crate) async fn close_code(&mut self) -> u16 {
         self.until_closed(EVENT_TIMEOUT).await.1
     }

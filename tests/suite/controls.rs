@@ -1,0 +1,61 @@
+//! Controls for checks of a record that no other test breaks in the server: each fault is planted in a real run, and the check of the whole
+//! run must name the promise that it breaks.
+
+use crate::support::client::Person;
+use crate::support::history::Report;
+use crate::support::load::{Load, Mix};
+use crate::support::server::{Server, Settings};
+use crate::support::verdict::verdict_at_once;
+use crate::support::{faults, seed};
+
+/// What is enough for a fault that strikes one call in fifty.
+const ACCEPTED: usize = 600;
+
+/// A load under these settings, and what the checks say of it.
+async fn run(name: &str, settings: Settings) -> Report {
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "planted", 8).await;
+    server.kill();
+    server.restart_with(settings.panics_expected()).await;
+    let load = Load::start(people, Mix::default(), 1, seed(name)).await;
+    load.goes_on_for(ACCEPTED).await;
+    let (history, people) = load.finish().await;
+    verdict_at_once(&server, &history, &people).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_write_that_was_refused_and_happens_is_caught() {
+    run("refused", Settings::default().fault((faults::REFUSE_ACCEPTED, "20%return"))).await.assert_caught(&["C2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_id_that_is_given_twice_is_caught() {
+    run("repeated", Settings::default().fault((faults::REPEAT_ID, "2%return"))).await.assert_caught(&["C9"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_post_on_two_shards_is_caught() {
+    run("elsewhere", Settings::default().fault((faults::WRITE_ELSEWHERE, "return"))).await.assert_caught(&["C10"]);
+}
+
+/// C3 looks only at what has no answer: the process dies when both copies are on the disk, and before it can say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_write_without_an_answer_that_happens_twice_is_caught() {
+    let twice = Settings::default().fault((faults::APPEND_TWICE, "return")).fault((faults::AFTER_SYNC, "sleep(150)"));
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "twice", 8).await;
+    server.kill();
+    server.restart_with(twice).await;
+    let load = Load::start(people, Mix { comment: 1, ..Mix::nothing() }, 1, seed("twice")).await;
+
+    for _ in 0..4 {
+        load.goes_on_for(10).await;
+        server.stands_still().await;
+        server.kill();
+        load.history.process_ended();
+        server.restart().await;
+    }
+    let (history, people) = load.finish().await;
+
+    verdict_at_once(&server, &history, &people).await.assert_caught(&["C3"]);
+}

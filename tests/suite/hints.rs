@@ -1,0 +1,85 @@
+//! Hints go to whoever listens, and to nobody else: the bus makes none that nobody has a socket for.
+//!
+//! Controls: a bus that tells nobody, and one that goes on telling of what nobody listens for any more, must be caught.
+
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Person, within};
+use crate::support::faults;
+use crate::support::server::{Server, Settings};
+use crate::support::socket::{EVENT_TIMEOUT, Socket};
+
+const HINTS: &str = "sosik_bus_hints_told_total";
+/// How long what can be seen may take to an open page.
+const HEARD_WITHIN: Duration = Duration::from_secs(4);
+
+/// Whether an open page hears of a comment, and its author's friend of his entry.
+async fn is_heard(settings: Settings) -> bool {
+    let server = Server::start_with(settings).await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ann.publish("A page that is open").await;
+    let mut socket = Socket::open(&ann).await;
+    socket.watch(&post).await;
+
+    ben.write_comment(&post, "For whoever listens").wait(20).send().await.expect(201);
+
+    let began = Instant::now();
+    let (mut comment, mut entry) = (false, false);
+    while !(comment && entry) && began.elapsed() < HEARD_WITHIN {
+        for event in socket.events_within(Duration::from_millis(50)).await {
+            comment |= event["event"] == "comment";
+            entry |= event["event"] == "notification";
+        }
+    }
+    comment && entry
+}
+
+#[tokio::test]
+async fn whoever_listens_hears() {
+    assert!(is_heard(Settings::default()).await);
+}
+
+#[tokio::test]
+async fn control_a_bus_that_tells_nobody_is_caught() {
+    assert!(!is_heard(Settings::default().fault((faults::DEAF_BUS, "return"))).await, "the fault had no effect");
+}
+
+/// Whether hints are made of what somebody listened for who has left.
+async fn is_told_to_nobody(settings: Settings) -> bool {
+    let server = Server::start_with(settings).await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ann.publish("A page that was open").await;
+    let mut socket = Socket::open(&ann).await;
+    socket.watch(&post).await;
+    ben.write_comment(&post, "Somebody listens").wait(20).send().await.expect(201);
+    socket.event("comment").await;
+    socket.event("notification").await;
+    let while_open = ann.metric(HINTS).await;
+    assert!(while_open > 0.0, "the metric is not there");
+    socket.close().await;
+    within(EVENT_TIMEOUT, "the socket to be forgotten", async || (ann.metric("sosik_stream_sockets ").await == 0.0).then_some(())).await;
+    // What was on its way when it left.
+    ben.like(&post).wait(20).send().await.expect(200);
+    let before = ann.metric(HINTS).await;
+
+    let told = ann.get("/v1/notifications?limit=1").send().await.expect(200).number_at("/seq");
+    ben.write_comment(&post, "Nobody listens").wait(20).send().await.expect(201);
+    within(EVENT_TIMEOUT, "the entry", async || {
+        (ann.get("/v1/notifications?limit=1").send().await.expect(200).number_at("/seq") > told).then_some(())
+    })
+    .await;
+
+    ann.metric(HINTS).await > before
+}
+
+#[tokio::test]
+async fn what_nobody_listens_for_is_told_to_nobody() {
+    assert!(!is_told_to_nobody(Settings::default()).await);
+}
+
+#[tokio::test]
+async fn control_a_bus_that_never_forgets_a_listener_is_caught() {
+    let settings = Settings::default().fault((faults::NEVER_FORGET_LISTENERS, "return"));
+
+    assert!(is_told_to_nobody(settings).await, "the fault had no effect");
+}
