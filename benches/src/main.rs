@@ -13,6 +13,7 @@ mod fanout;
 mod histogram;
 mod idle_sockets;
 mod load;
+mod login;
 mod memory;
 mod own_read;
 mod people;
@@ -90,6 +91,8 @@ enum Measurement {
     Waiting,
     /// Reading one's own pending post against reading with nothing pending.
     OwnRead,
+    /// Logins against argon2id alone, what writes notice of them, and whether an unknown name answers sooner than a known one.
+    Login,
     /// One comment to everybody who watches its post: the server's CPU time for each frame.
     Fanout,
     /// Resident memory of a signed-in socket that nobody writes to.
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
             Measurement::Memory => Box::pin(memory::measure(&options)).await,
             Measurement::Waiting => Box::pin(waiting::measure(&options)).await,
             Measurement::OwnRead => Box::pin(own_read::measure(&options)).await,
+            Measurement::Login => Box::pin(login::measure(&options)).await,
             Measurement::Fanout => Box::pin(fanout::measure(&options)).await,
             Measurement::IdleSockets => Box::pin(idle_sockets::measure(&options)).await,
             Measurement::WayThrough => Box::pin(way_through::measure(&options)).await,
