@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::ledger::limiter::Limiter;
 use crate::ledger::recovery::Beginning;
 use crate::ledger::relay_courier::{self, RelayCourier};
+use crate::ledger::shard_reader::ShardReader;
 use crate::ledger::shard_router::ShardRouter;
 use crate::ledger::topology::Topology;
 use crate::ledger::write_supervisor::{self, BatchBounds, WriteSupervisor};
@@ -37,6 +38,8 @@ pub(super) struct Actors {
     pub(super) supervisors: Vec<Mailbox<WriteSupervisor>>,
     couriers: Vec<Mailbox<RelayCourier>>,
     dispatchers: Vec<Mailbox<NotificationDispatcher>>,
+    /// Of tasks, not of actors; without them a shard is written to and not read.
+    readers: Vec<ShardReader>,
 }
 
 impl Actors {
@@ -96,7 +99,8 @@ impl Actors {
         });
         let couriers = couriers.collect();
         let dispatchers = ledger.shards.iter().zip(lanes).map(|(shard, lanes)| dispatcher(&arbiter, notify, shard, lanes)).collect();
-        Self { router, supervisors, couriers, dispatchers }
+        let readers = ledger.shards.iter().map(|shard| shard.reader.clone()).collect();
+        Self { router, supervisors, couriers, dispatchers, readers }
     }
 
     /// Lets the batches in hand finish and starts no more; then the deliveries.
@@ -125,11 +129,11 @@ impl Actors {
         futures_util::future::join_all(deliveries).await;
     }
 
-    /// Whether all actors run.
+    /// Whether all of them run.
     pub(super) fn are_alive(&self) -> bool {
         let ledger =
             self.router.is_alive() && self.supervisors.iter().all(Mailbox::is_alive) && self.couriers.iter().all(Mailbox::is_alive);
-        ledger && self.dispatchers.iter().all(Mailbox::is_alive)
+        ledger && self.dispatchers.iter().all(Mailbox::is_alive) && self.readers.iter().all(ShardReader::is_alive)
     }
 }
 

@@ -113,6 +113,11 @@ impl ShardReader {
         (Self { shard: Arc::clone(&shard), asks: sender }, ReadLoop { shard, index, store, hot, asks })
     }
 
+    /// Whether reads are still answered.
+    pub fn is_alive(&self) -> bool {
+        !self.asks.is_closed()
+    }
+
     /// Has a post loaded into memory, some time soon. A busy reader has better things to do, and is not asked.
     pub fn keep_hot(&self, post: PostId) {
         let _busy = self.asks.try_send(Ask { wanted: Wanted::Hot(post), reply: None });
@@ -150,6 +155,7 @@ impl ReadLoop {
     pub async fn run(mut self) {
         let mut asks = Vec::with_capacity(ASKS_PER_SNAPSHOT);
         while self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await > 0 {
+            fail::fail_point!("reader::panic");
             if (CROWD..ASKS_PER_SNAPSHOT).contains(&asks.len()) {
                 tokio::time::sleep(GATHERING).await;
                 while asks.len() < ASKS_PER_SNAPSHOT

@@ -272,13 +272,17 @@ async fn relays_that_stood_still_arrive_once() {
     let people = Person::join_many(&server, "relay", 6).await;
     server.kill();
     server.restart_with(Settings::default().fault((faults::RELAY_STALLED, "return"))).await;
+    let mut writes = Vec::new();
     for (number, person) in people.iter().enumerate() {
         for other in people.iter().skip(number + 1) {
-            person.follow(&other.id).send().await.expect(202);
+            writes.push((person, person.follow(&other.id).send().await.expect(202).write_id()));
         }
-        person.write_post(&nonce()).send().await.expect(202);
+        writes.push((person, person.write_post(&nonce()).send().await.expect(202).write_id()));
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (person, write) in writes {
+        let committed = async || (person.write_state(&write).await == "committed").then_some(());
+        within(Duration::from_secs(20), "the commit", committed).await;
+    }
     server.kill();
 
     server.restart_with(Settings::default()).await;
@@ -303,7 +307,7 @@ async fn control_relays_without_a_cursor_are_caught() {
     server.restart_with(unguarded).await;
     let load = Load::start(people, Mix::default(), 1, seed("relays again")).await;
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        load.goes_on_for(60).await;
         server.kill();
         load.history.process_ended();
         server.restart().await;

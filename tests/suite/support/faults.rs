@@ -71,6 +71,8 @@ pub(crate) const WRITE_ELSEWHERE: &str = "worker::write_elsewhere";
 pub(crate) const SUPERVISOR_PANICS: &str = "supervisor::panic";
 pub(crate) const COURIER_PANICS: &str = "courier::panic";
 pub(crate) const WORKER_ACTOR_PANICS: &str = "worker::panic_in_actor";
+/// ledger reader: where it takes what is asked (`panic` takes it down).
+pub(crate) const READER_PANICS: &str = "reader::panic";
 /// ledger router: where it publishes the map, at its start. stream hub: where it hears a hint of the bus. notify: where a dispatcher looks
 /// what there is to do, which does nothing with `return`. `panic` takes each down.
 pub(crate) const ROUTER_PANICS: &str = "router::panic";
