@@ -69,10 +69,11 @@ enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Sign an access token for scripts and load tests; needs the data folder.
+    /// Sign access tokens for scripts and load tests; needs the data folder.
     Token {
-        /// The username.
-        name: String,
+        /// The usernames; a line is printed for each.
+        #[arg(required = true)]
+        names: Vec<String>,
         /// How long it is good, like 30m or 1h.
         #[arg(long, value_parser = parse_duration, default_value = "1h")]
         ttl: Duration,
@@ -173,7 +174,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Journal { command: JournalCommand::Attach }) => block_on(journal::attach(&config)),
         Some(Command::Id { .. }) => Ok(()),
         Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
-        Some(Command::Token { name, ttl }) => block_on(token::print(&config, &name, ttl)),
+        Some(Command::Token { names, ttl }) => block_on(token::print(&config, &names, ttl)),
         Some(Command::Tail { token, url, watch, after }) => {
             let url = url.unwrap_or_else(|| format!("http://{}", config.server.bind));
             block_on(tail::tail(tail::Tail { url, token, watch, after }))

@@ -109,7 +109,7 @@ async fn one_kind_of_token_is_no_other_kind() {
 #[tokio::test]
 async fn tokens_expire_and_the_operators_are_signed_by_the_same_key() {
     let server = Server::start_with(Settings::default().with("auth.access_ttl", "1s")).await;
-    let ann = Person::join(&server, "ann").await;
+    let (ann, bob) = (Person::join(&server, "ann").await, Person::join(&server, "bob").await);
     let (_, claims, _) = parts(ann.token.as_deref().expect("signed in"));
     assert_eq!(claims["sub"], json!(ann.id));
     for claim in ["iss", "aud", "sid", "jti", "iat", "exp", "nbf"] {
@@ -118,10 +118,15 @@ async fn tokens_expire_and_the_operators_are_signed_by_the_same_key() {
 
     within(Duration::from_secs(10), "the token to expire", async || (ann.read_user("me").await.status == 401).then_some(())).await;
 
-    let (made, token) = server.run(&["token", &ann.name, "--ttl", "1h"]);
-    assert!(made, "{token}");
-    let token = token.lines().find(|line| line.matches('.').count() == 2).expect("a token").trim().to_owned();
-    ann.with_token(&token).read_user("me").await.expect(200);
+    let (made, output) = server.run(&["token", &ann.name, &bob.name, "--ttl", "1h"]);
+    assert!(made, "{output}");
+    let tokens: Vec<&str> = output.lines().map(str::trim).filter(|line| line.matches('.').count() == 2).collect();
+    let [first, second] = tokens.as_slice() else { panic!("not a token for each name: {output}") };
+    for (person, token) in [(&ann, first), (&bob, second)] {
+        assert_eq!(person.with_token(token).read_user("me").await.expect(200).text_at("/id"), person.id);
+    }
+    let (made, output) = server.run(&["token", &ann.name, "nobody", "--ttl", "1h"]);
+    assert!(!made && output.contains("nobody"), "{output}");
 }
 
 #[tokio::test]
