@@ -92,6 +92,9 @@ const PARTICIPANTS_PART: u64 = 8;
 const UNREAD_MAX: Duration = Duration::from_secs(20);
 /// What the kernel holds for a client that does not read (it doubles this); left to itself it grows to megabytes.
 const KERNEL_SEND_BYTES: usize = 128 * 1024;
+/// Connections that wait to be accepted; what comes beyond them tries again after a second. The kernel may allow fewer
+/// (`net.core.somaxconn`).
+const UNACCEPTED_MAX: i32 = 4096;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -267,6 +270,8 @@ fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {
     let set = || StartError::while_doing("bound what a client that reads nothing can hold");
     sockopt::set_tcp_user_timeout(&public, UNREAD_MAX.as_millis() as u32).map_err(set())?;
     sockopt::set_socket_send_buffer_size(&public, KERNEL_SEND_BYTES).map_err(set())?;
+    // It listens already, for 128: a crowd that comes back at once is more.
+    rustix::net::listen(&public, UNACCEPTED_MAX).map_err(StartError::while_doing("listen for a crowd"))?;
     Ok((public, admin))
 }
 
