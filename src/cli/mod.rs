@@ -19,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::StartError;
+use crate::stream::place;
 use crate::support::chain::Chain;
 use crate::support::config::{Config, Overrides, parse_span};
 
@@ -207,6 +208,5 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_place(text: &str) -> Result<(String, u64), String> {
-    let place = text.rsplit_once(':').and_then(|(epoch, seq)| Some((epoch.to_owned(), seq.parse().ok()?)));
-    place.ok_or_else(|| "expected an epoch, a colon and a number, as an event has them".to_owned())
+    place::parse(text).ok_or_else(|| "expected an epoch, a colon and a number, as an event has them".to_owned())
 }

@@ -9,13 +9,14 @@ pub mod announced;
 pub mod close_code;
 pub mod desk;
 pub mod frame;
+pub mod op;
 pub mod outbox;
+pub mod place;
 pub mod ports;
 pub mod session;
 pub mod stream_hub;
 pub mod writer;
 
-mod op;
 mod pace;
 mod retry;
 mod watch;

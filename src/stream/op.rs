@@ -7,7 +7,7 @@ use crate::vocabulary::ids::PostId;
 
 /// An op of the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Op {
+pub enum Op {
     Auth { token: String },
     Resume { epoch: String, after: u64 },
     Watch { post: PostId },
@@ -18,7 +18,7 @@ pub(super) enum Op {
 
 /// Why a text is not an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotAnOp {
+pub enum NotAnOp {
     /// Not a JSON object, or its `op` is not known.
     Unknown,
     /// A known op with wrong members; what is wrong.
@@ -55,7 +55,8 @@ struct Read {
 struct Nothing {}
 
 impl Op {
-    pub(super) fn parse(text: &str) -> Result<Self, NotAnOp> {
+    /// Reads the text of a frame.
+    pub fn parse(text: &str) -> Result<Self, NotAnOp> {
         let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(text) else { return Err(NotAnOp::Unknown) };
         let Some(Value::String(op)) = members.remove("op") else { return Err(NotAnOp::Unknown) };
         match op.as_str() {
