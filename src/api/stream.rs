@@ -2,9 +2,8 @@
 //! send cookies whoever wrote the page; and a page of somebody else opens no WebSocket at all.
 
 mod above;
-mod body;
 mod inboxes;
-mod measured;
+mod messages;
 
 pub use above::{StreamDoor, StreamPages};
 pub use inboxes::StreamInboxes;
@@ -15,7 +14,10 @@ use actix_web::body::BodyStream;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, dev};
+use futures_util::FutureExt;
+
+use messages::ClientMessages;
 
 use super::Services;
 use super::call::Caller;
@@ -25,6 +27,7 @@ use super::problem::{Problem, ProblemName};
 use crate::intake::accounts::Identity;
 use crate::stream::SUBPROTOCOL;
 use crate::stream::desk::Desk;
+use crate::stream::place;
 use crate::stream::ports::{Refusal, Signed};
 use crate::stream::session::{Admitted, Opening, Session, open};
 use crate::stream::stream_hub::JoinRefused;
@@ -40,8 +43,6 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
 /// Seconds after which a stream that cannot be served now is worth another try.
 const RETRY_AFTER_S: u64 = 1;
-/// An epoch is a short text of visible characters.
-const EPOCH_BYTES_MAX: usize = 64;
 
 pub(super) async fn get_stream(request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let services = request.app_data::<Data<Services>>().cloned().ok_or_else(|| Problem::new(ProblemName::Internal))?;
@@ -90,14 +91,20 @@ fn web_socket(desk: Arc<Desk>, identity: Option<Identity>, request: &HttpRequest
             .header(header::UPGRADE, HeaderValue::from_static("websocket"))
             .header(header::SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION));
     }
-    let payload = measured::measured(request, payload).ok_or_else(|| Problem::new(ProblemName::Internal))?;
-    // Its own sender is not used: it would encode each frame again for each socket.
-    let (response, _sender, messages) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])
+    // Only the answer is used: its sender would encode each frame again for each socket, and its reader hangs on the sender.
+    let (response, ..) = actix_ws::handle_with_protocols(request, no_payload(request)?, &[SUBPROTOCOL])
         .map_err(|error| Problem::malformed(format!("not a WebSocket handshake: {error}")))?;
     let opened = open(&desk, Protocol::WebSocket);
-    let response = response.map_body(|_, signal| body::SocketBody::new(opened.writer, signal)).map_into_boxed_body();
+    let response = response.set_body(BodyStream::new(opened.writer)).map_into_boxed_body();
+    let messages = ClientMessages::new(payload.into_inner());
     Session::begin_web_socket(desk, opened.socket, opened.outbox, identity.map(signed), messages);
     Ok(response)
+}
+
+/// There is no other way to make one, and this one is ready at once.
+fn no_payload(request: &HttpRequest) -> Result<Payload, Problem> {
+    let payload = Payload::from_request(request, &mut dev::Payload::None).now_or_never();
+    payload.and_then(Result::ok).ok_or_else(|| Problem::new(ProblemName::Internal))
 }
 
 async fn events(desk: Arc<Desk>, identity: Identity, request: &HttpRequest) -> Result<HttpResponse, Problem> {
@@ -144,12 +151,7 @@ fn refused(refusal: Refusal) -> Problem {
 /// `epoch:seq` of the last event that the client has.
 fn last_event(headers: &HeaderMap) -> Result<Option<(String, u64)>, Problem> {
     let Some(text) = extract::single(headers, &LAST_EVENT_ID)? else { return Ok(None) };
-    let place = text.rsplit_once(':').and_then(|(epoch, seq)| {
-        let fits = (1..=EPOCH_BYTES_MAX).contains(&epoch.len()) && epoch.bytes().all(|byte| byte.is_ascii_graphic());
-        let number = seq.bytes().all(|byte| byte.is_ascii_digit()).then(|| seq.parse().ok())??;
-        fits.then(|| (epoch.to_owned(), number))
-    });
-    place.map(Some).ok_or_else(|| Problem::malformed("Last-Event-ID: expected the epoch, a colon and the number of an entry"))
+    place::parse(text).map(Some).ok_or_else(|| Problem::malformed("Last-Event-ID: expected the epoch, a colon and the number of an entry"))
 }
 
 /// The posts of `?watch=id,id`.

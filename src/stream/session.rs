@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_web::error::PayloadError;
-use actix_ws::{Message, MessageStream, ProtocolError};
+use actix_ws::{Message, ProtocolError};
+use futures_util::Stream;
 use futures_util::stream::poll_fn;
 use tokio::sync::oneshot;
 
-use super::CLIENT_FRAME_BYTES_MAX;
 use super::close_code::CloseCode;
 use super::desk::{Desk, SocketId};
 use super::frame::Frame;
@@ -109,8 +109,13 @@ pub fn open(desk: &Desk, protocol: Protocol) -> Opened {
 
 impl Session {
     /// Serves a WebSocket. Without `signed` its first frame must be an `auth`.
-    pub fn begin_web_socket(desk: Arc<Desk>, socket: SocketId, outbox: Arc<Outbox>, signed: Option<Signed>, messages: MessageStream) {
-        let messages = messages.max_frame_size(CLIENT_FRAME_BYTES_MAX);
+    pub fn begin_web_socket(
+        desk: Arc<Desk>,
+        socket: SocketId,
+        outbox: Arc<Outbox>,
+        signed: Option<Signed>,
+        messages: impl Stream<Item = Result<Message, ProtocolError>> + 'static,
+    ) {
         let session = Self::new(desk, socket, outbox, Protocol::WebSocket, signed, Opening::default());
         let _alone = Self::create(move |context| {
             context.add_stream(messages);
