@@ -36,6 +36,7 @@ mod own_writes;
 mod security;
 mod shutdown;
 mod stream;
+mod stream_conformance;
 mod stream_inbox;
 mod stream_load;
 mod stream_protocol;

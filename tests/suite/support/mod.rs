@@ -6,6 +6,7 @@ pub(crate) mod faults;
 pub(crate) mod history;
 pub(crate) mod inboxes;
 pub(crate) mod load;
+pub(crate) mod raw_socket;
 pub(crate) mod server;
 pub(crate) mod shards;
 pub(crate) mod socket;

@@ -192,6 +192,17 @@ impl Socket {
         self.until_closed(EVENT_TIMEOUT).await.1
     }
 
+    /// Reads on and keeps nothing, until the end; the close code.
+    pub(crate) async fn drain(mut self) -> u16 {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(Message::Close(frame))) => return frame.map_or(0, |frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return 0,
+            }
+        }
+    }
+
     /// Says goodbye and waits for the end of the connection.
     pub(crate) async fn close(mut self) {
         self.stream.close(None).await.expect("a close frame");
