@@ -10,16 +10,24 @@ mod adaptive;
 mod apply;
 mod baseline;
 mod fanout;
+mod feed;
+mod followers;
+mod growth;
 mod histogram;
+mod hot_post;
 mod idle_sockets;
 mod load;
 mod login;
 mod memory;
 mod own_read;
+mod peer;
 mod people;
+mod placement;
 mod report;
+mod seed;
 mod server;
 mod socket;
+mod storm;
 mod waiting;
 mod way_through;
 mod wire;
@@ -66,6 +74,15 @@ pub(crate) struct Options {
     /// Entries to fill a journal with.
     #[arg(long, global = true, default_value_t = 1_000_000)]
     pub(crate) entries: u64,
+    /// The most followers of `growth`: 1 000, 10 000, 100 000 and 1 000 000, up to this.
+    #[arg(long, global = true, default_value_t = 1_000_000)]
+    pub(crate) followers: u64,
+    /// Likes of `hot-post`, each of another user.
+    #[arg(long, global = true, default_value_t = 100_000)]
+    pub(crate) likes: u64,
+    /// A `nats-server`, which `fanout` is compared with.
+    #[arg(long, global = true)]
+    pub(crate) nats_server: Option<PathBuf>,
     /// Where data folders are made; the system's folder for temporary files otherwise. Its disk is what is measured.
     #[arg(long, global = true)]
     pub(crate) folder: Option<PathBuf>,
@@ -93,8 +110,18 @@ enum Measurement {
     OwnRead,
     /// Logins against argon2id alone, what writes notice of them, and whether an unknown name answers sooner than a known one.
     Login,
-    /// One comment to everybody who watches its post: the server's CPU time for each frame.
+    /// One comment to everybody who watches its post: the server's CPU time for each frame, beside nats-server's for each message.
     Fanout,
+    /// One post to everybody who follows its author, each with an inbox and a socket.
+    Followers,
+    /// What an entry of an inbox costs with 1 000 to 1 000 000 followers.
+    Growth,
+    /// Likes on one post against likes on many, and what they leave behind.
+    HotPost,
+    /// The first page of a feed for a reader of 5 000 authors.
+    Feed,
+    /// All sockets at once, and all of them again after a restart.
+    Storm,
     /// Resident memory of a signed-in socket that nobody writes to.
     IdleSockets,
     /// From the 202 of a comment to its frame on a friend's socket, at 10, 50 and 80 % of the capacity.
@@ -118,6 +145,11 @@ fn main() -> ExitCode {
             Measurement::OwnRead => Box::pin(own_read::measure(&options)).await,
             Measurement::Login => Box::pin(login::measure(&options)).await,
             Measurement::Fanout => Box::pin(fanout::measure(&options)).await,
+            Measurement::Followers => Box::pin(followers::measure(&options)).await,
+            Measurement::Growth => Box::pin(growth::measure(&options)).await,
+            Measurement::HotPost => Box::pin(hot_post::measure(&options)).await,
+            Measurement::Feed => Box::pin(feed::measure(&options)).await,
+            Measurement::Storm => Box::pin(storm::measure(&options)).await,
             Measurement::IdleSockets => Box::pin(idle_sockets::measure(&options)).await,
             Measurement::WayThrough => Box::pin(way_through::measure(&options)).await,
         }

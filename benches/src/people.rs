@@ -67,7 +67,7 @@ impl People {
             // Neighbours in time are different posts, as they are in life.
             let post = &people.posts[(pair % people.posts.len() as u64) as usize];
             let user = &people.users[(pair / people.posts.len() as u64) as usize % people.users.len()];
-            write_request(into, "PUT", &["/v1/posts/", post, "/like"], &user.token, None);
+            like_of(into, post, &user.token);
         })
     }
 
@@ -90,6 +90,18 @@ impl People {
         let load = Load { connections, pace: Pace::Closed, until: Until::Requests(entries), source: self.likes(connections, 0) };
         load.run(server).await?.all(202)
     }
+}
+
+/// The bytes of a like.
+pub(crate) fn like_of(into: &mut Vec<u8>, post: &str, token: &str) {
+    write_request(into, "PUT", &["/v1/posts/", post, "/like"], token, None);
+}
+
+/// Publishes a post over a connection; its id.
+pub(crate) async fn publish_on(connection: &mut Connection, token: &str, body: &str) -> Outcome<String> {
+    let body = json!({"body": body}).to_string();
+    let answer = connection.json(&request("POST", "/v1/posts", Some(token), Some(&body)), 202).await?;
+    answer["post"]["id"].as_str().map(str::to_owned).ok_or_else(|| format!("no post in {answer}").into())
 }
 
 /// The bytes of a comment.
@@ -123,9 +135,7 @@ async fn register(address: std::net::SocketAddr, number: usize) -> Outcome<User>
 }
 
 async fn publish(address: std::net::SocketAddr, token: String, number: usize) -> Outcome<String> {
-    let body = json!({"body": format!("Tidings {number}")}).to_string();
-    let answer = Connection::open(address).await?.json(&request("POST", "/v1/posts", Some(&token), Some(&body)), 202).await?;
-    answer["post"]["id"].as_str().map(str::to_owned).ok_or_else(|| format!("no post in {answer}").into())
+    publish_on(&mut Connection::open(address).await?, &token, &format!("Tidings {number}")).await
 }
 
 /// Does a task for each number, so many at once; the results in their order.

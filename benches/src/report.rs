@@ -40,6 +40,7 @@ impl Runs {
 pub(crate) struct Report {
     name: &'static str,
     lines: Vec<Line>,
+    notes: Vec<String>,
 }
 
 struct Line {
@@ -68,7 +69,7 @@ impl Aim {
 
 impl Report {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, lines: Vec::new() }
+        Self { name, lines: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds a run to a figure; the figures stand in the order in which they came first.
@@ -85,6 +86,13 @@ impl Report {
             line.runs.add(value);
         } else {
             self.lines.push(Line { figure: figure.to_owned(), unit, runs: Runs(vec![value]), aim });
+        }
+    }
+
+    /// Says something about the measurement, once.
+    pub(crate) fn note(&mut self, note: &str) {
+        if !self.notes.iter().any(|known| known == note) {
+            self.notes.push(note.to_owned());
         }
     }
 
@@ -108,6 +116,9 @@ impl Report {
             });
             let _ = writeln!(table, "{:<width$}  {median:>12} {least:>12} {most:>12}  {}{verdict}", line.figure, line.unit);
         }
+        for note in &self.notes {
+            let _ = writeln!(table, "{note}");
+        }
         table
     }
 
@@ -126,7 +137,7 @@ impl Report {
             .collect();
         let settings =
             json!({"runs": options.runs, "seconds": options.seconds, "connections": options.connections, "entries": options.entries});
-        json!({"name": self.name, "machine": machine, "settings": settings, "figures": figures})
+        json!({"name": self.name, "machine": machine, "settings": settings, "figures": figures, "notes": self.notes})
     }
 
     /// Prints the table and writes `target/bench/<name>.json`.

@@ -15,6 +15,7 @@ use crate::{Options, Outcome};
 
 /// The gauge of entries that are accepted and not applied yet, over all shards.
 const WAITING_METRIC: &str = "sosik_journal_waiting_entries";
+const TOLD_METRIC: &str = "sosik_notices_delivered_total";
 /// How old that gauge may be.
 const METRICS_AGE_MAX: Duration = Duration::from_millis(1200);
 /// Ticks of `/proc/PID/stat` a second: 100 on every Linux that we run on (`getconf CLK_TCK`).
@@ -22,6 +23,8 @@ const TICKS_A_SECOND: f64 = 100.0;
 /// A start with a million entries to read back takes seconds.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Names of one command line: the system bounds its length.
+const TOKENS_AT_ONCE: usize = 10_000;
 
 pub(crate) struct Server {
     pub(crate) public: SocketAddr,
@@ -72,14 +75,23 @@ impl House {
         let people = People::settle(&server, users, posts).await?;
         server.stop().await?;
         house.run(&["user", "admin", &people::username(0)])?;
-        let output = house.run(&["token", &people::username(0), "--ttl", "1h"])?;
-        let token = output.lines().map(str::trim).find(|line| line.matches('.').count() == 2);
-        house.operator = Some(token.ok_or("no token was printed")?.to_owned());
+        house.operator = house.tokens(&[people::username(0)])?.pop();
         Ok((house, people))
     }
 
+    /// Access tokens of users, in the order of their names.
+    pub(crate) fn tokens(&self, names: &[String]) -> Outcome<Vec<String>> {
+        let mut tokens = Vec::with_capacity(names.len());
+        for names in names.chunks(TOKENS_AT_ONCE) {
+            let arguments: Vec<&str> = ["token", "--ttl", "1h"].into_iter().chain(names.iter().map(String::as_str)).collect();
+            let output = self.run(&arguments)?;
+            tokens.extend(output.lines().map(str::trim).filter(|line| line.matches('.').count() == 2).map(str::to_owned));
+        }
+        if tokens.len() == names.len() { Ok(tokens) } else { Err("not a token for each name".into()) }
+    }
+
     /// Runs another command of the binary on the data; what it printed.
-    fn run(&self, arguments: &[&str]) -> Outcome<String> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome<String> {
         let output = Command::new(&self.binary).args(arguments).arg("--data").arg(self.data()).current_dir(self.folder.path()).output()?;
         if output.status.success() {
             Ok(String::from_utf8(output.stdout)?)
@@ -92,11 +104,16 @@ impl House {
         self.folder.path().join("data")
     }
 
-    /// Starts a server; `settings` are keys of the configuration with their values, others are variables (in capitals).
+    /// Starts a server on free ports; `settings` are keys of the configuration with their values, others are variables (in capitals).
     pub(crate) fn start(&self, settings: &[(&str, &str)]) -> Outcome<Server> {
+        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)), settings)
+    }
+
+    /// The same, at an address.
+    pub(crate) fn start_at(&self, public: SocketAddr, settings: &[(&str, &str)]) -> Outcome<Server> {
         let log = std::fs::File::create(self.folder.path().join("log"))?;
         let mut command = Command::new(&self.binary);
-        command.args(["serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--data"]).arg(self.data());
+        command.args(["serve", "--bind", &public.to_string(), "--admin-bind", "127.0.0.1:0", "--data"]).arg(self.data());
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         command.env("SOSIK__LIMITS__ENABLED", "false").env("SOSIK__AUTH__ACCESS_TTL", "1h").env("SOSIK__TELEMETRY__LOG", "warn");
         for (key, value) in settings {
@@ -119,18 +136,7 @@ impl House {
 
     /// Starts a server and waits until it is ready.
     pub(crate) async fn open(&self, settings: &[(&str, &str)]) -> Outcome<Server> {
-        let server = self.start(settings)?;
-        let began = Instant::now();
-        let probe = request("GET", "/readyz", None, None);
-        while began.elapsed() < START_LIMIT {
-            if let Ok(mut connection) = Connection::open(server.public).await
-                && connection.exchange(&probe).await.is_ok_and(|response| response.status == 200)
-            {
-                return Ok(server);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Err("the server does not become ready".into())
+        self.start(settings)?.ready().await
     }
 }
 
@@ -141,6 +147,21 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 impl Server {
+    /// Waits until it is ready.
+    pub(crate) async fn ready(self) -> Outcome<Self> {
+        let began = Instant::now();
+        let probe = request("GET", "/readyz", None, None);
+        while began.elapsed() < START_LIMIT {
+            if let Ok(mut connection) = Connection::open(self.public).await
+                && connection.exchange(&probe).await.is_ok_and(|response| response.status == 200)
+            {
+                return Ok(self);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err("the server does not become ready".into())
+    }
+
     /// Ends it with SIGTERM.
     pub(crate) async fn stop(mut self) -> Outcome<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
@@ -156,7 +177,7 @@ impl Server {
 
     /// CPU seconds, in user and system mode, of all its threads.
     pub(crate) fn cpu_seconds(&self) -> Outcome<f64> {
-        cpu_in(&std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?)
+        cpu_of(self.child.id())
     }
 
     /// Resident memory in MiB, now and at its highest.
@@ -177,9 +198,38 @@ impl Server {
             return journal["waiting_entries"].as_u64().ok_or_else(|| format!("no waiting_entries in {journal}").into());
         }
         tokio::time::sleep(METRICS_AGE_MAX).await;
-        let text = connection.text(&request("GET", "/metrics", None, None)).await?;
-        let value = text.lines().find_map(|line| line.strip_prefix(WAITING_METRIC)?.trim().parse::<f64>().ok());
-        value.map(|value| value as u64).ok_or_else(|| format!("{WAITING_METRIC} is not among the metrics").into())
+        self.metric(WAITING_METRIC).await
+    }
+
+    /// A metric, summed over its labels; 0 while nothing has counted it.
+    pub(crate) async fn metric(&self, name: &str) -> Outcome<u64> {
+        let text = Connection::open(self.admin).await?.text(&request("GET", "/metrics", None, None)).await?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let value = if rest.starts_with('{') { rest.rsplit('}').next() } else { Some(rest) };
+            value?.trim().parse::<f64>().ok()
+        });
+        Ok(values.sum::<f64>() as u64)
+    }
+
+    /// Notices that reached the shard of their recipient since the start.
+    pub(crate) async fn notices_told(&self) -> Outcome<u64> {
+        self.metric(TOLD_METRIC).await
+    }
+
+    /// Waits until so many notices were delivered since the start; the time it took.
+    pub(crate) async fn told(&self, notices: u64, limit: Duration) -> Outcome<Duration> {
+        let began = Instant::now();
+        loop {
+            let told = self.notices_told().await?;
+            if told >= notices {
+                return Ok(began.elapsed());
+            }
+            if began.elapsed() > limit {
+                return Err(format!("{told} of {notices} notices were told after {limit:?}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until nothing waits: the time it took.
@@ -205,7 +255,12 @@ impl Drop for Server {
 
 /// CPU seconds of this process.
 pub(crate) fn cpu_of_self() -> Outcome<f64> {
-    cpu_in(&std::fs::read_to_string("/proc/self/stat")?)
+    cpu_of(std::process::id())
+}
+
+/// CPU seconds, in user and system mode, of all threads of a process.
+pub(crate) fn cpu_of(process: u32) -> Outcome<f64> {
+    cpu_in(&std::fs::read_to_string(format!("/proc/{process}/stat"))?)
 }
 
 fn cpu_in(stat: &str) -> Outcome<f64> {

@@ -1,5 +1,5 @@
-//! A minimal client of the stream: a handshake, ops out, text frames in. Frames are found by their headers and nothing is decoded
-//! that is not asked for, so that ten thousand of them cost little beside the server.
+//! A minimal WebSocket client, and the stream's ops on it: a handshake, short frames out, messages in. Frames are found by their headers
+//! and nothing is decoded that is not asked for, so that ten thousand of them cost little beside the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +12,7 @@ use crate::Outcome;
 /// Most frames are shorter; room for more is made when it is needed, and kept small since there are many sockets.
 const BUFFER_BYTES: usize = 1024;
 const FINAL_TEXT: u8 = 0x81;
+const FINAL_BINARY: u8 = 0x82;
 const FINAL_CLOSE: u8 = 0x88;
 const FINAL_PING: u8 = 0x89;
 const FINAL_PONG: u8 = 0x8a;
@@ -26,11 +27,18 @@ pub(crate) struct Socket {
 impl Socket {
     /// Signed in, and greeted.
     pub(crate) async fn open(address: SocketAddr, token: &str) -> Outcome<Self> {
+        let mut socket = Self::upgrade(address, "/v1/stream", &format!("Authorization: Bearer {token}\r\n")).await?;
+        socket.text_with("\"hello\"").await?;
+        Ok(socket)
+    }
+
+    /// A connection after its handshake. More headers end with their line ends.
+    pub(crate) async fn upgrade(address: SocketAddr, path: &str, headers: &str) -> Outcome<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let head = format!(
-            "GET /v1/stream HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nAuthorization: Bearer {token}\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n{headers}\r\n"
         );
         stream.write_all(head.as_bytes()).await?;
         let mut socket = Self { stream, buffer: Vec::with_capacity(BUFFER_BYTES), taken: 0 };
@@ -44,7 +52,6 @@ impl Socket {
             return Err(format!("no upgrade: {}", String::from_utf8_lossy(&socket.buffer[..end])).into());
         }
         socket.taken = end;
-        socket.text_with("\"hello\"").await?;
         Ok(socket)
     }
 
@@ -64,13 +71,18 @@ impl Socket {
         self.stream.write_all(&frame).await
     }
 
+    /// Sends a short message of bytes.
+    pub(crate) async fn send_bytes(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.send(FINAL_BINARY, payload).await
+    }
+
     pub(crate) async fn watch(&mut self, post: &str) -> Outcome<()> {
         self.send(FINAL_TEXT, format!(r#"{{"op":"watch","post":"{post}"}}"#).as_bytes()).await?;
         self.text_with("\"watching\"").await.map(drop)
     }
 
-    /// The next text frame, as a place in the buffer. Pings are answered.
-    pub(crate) async fn text(&mut self) -> Outcome<&[u8]> {
+    /// The next message, as a place in the buffer. Pings are answered.
+    pub(crate) async fn message(&mut self) -> Outcome<&[u8]> {
         loop {
             let Some((first, payload)) = frame_in(&self.buffer[self.taken..]) else {
                 self.read_more().await?;
@@ -79,7 +91,7 @@ impl Socket {
             let payload = self.taken + payload.start..self.taken + payload.end;
             self.taken = payload.end;
             match first {
-                FINAL_TEXT => return Ok(&self.buffer[payload]),
+                FINAL_TEXT | FINAL_BINARY => return Ok(&self.buffer[payload]),
                 FINAL_PING => self.send(FINAL_PONG, &[]).await?,
                 FINAL_CLOSE => return Err(format!("closed: {}", String::from_utf8_lossy(&self.buffer[payload])).into()),
                 _ => {}
@@ -91,7 +103,7 @@ impl Socket {
     pub(crate) async fn text_with(&mut self, wanted: &str) -> Outcome<u64> {
         let mut frames = 0;
         loop {
-            let text = self.text().await?;
+            let text = self.message().await?;
             frames += 1;
             if text.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
                 return Ok(frames);
