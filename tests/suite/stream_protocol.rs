@@ -205,6 +205,28 @@ async fn a_client_that_does_not_answer_is_hung_up_on_and_one_that_does_is_not() 
     drop(server);
 }
 
+/// What cannot be read is not read again and again until the client has gone.
+#[tokio::test]
+async fn a_frame_that_cannot_be_read_keeps_nobody_busy() {
+    let (server, person) = person().await;
+    let mut sockets = Vec::new();
+    for _ in 0..10 {
+        sockets.push(Raw::open(&person).await);
+    }
+    let before = server.processor_ticks();
+
+    for raw in &mut sockets {
+        raw.send_frame(FINAL | TEXT | 0x40, b"{}").await;
+    }
+    for raw in &mut sockets {
+        assert_eq!(raw.close_code().await, 1002);
+        assert_eq!(raw.frame().await, None, "it is cut after a while");
+    }
+
+    let ticks = server.processor_ticks() - before;
+    assert!(ticks < 60, "{ticks} hundredths of a second of processor time, for nothing");
+}
+
 /// R1: whatever comes, the server answers with a close code or cuts, and goes on.
 #[tokio::test]
 async fn noise_ends_sockets_and_nothing_else() {

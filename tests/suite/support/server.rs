@@ -267,6 +267,13 @@ impl Server {
         line.trim().trim_end_matches("kB").trim().parse().expect("a number")
     }
 
+    /// The processor time that all its threads took so far, in ticks of the clock: hundredths of a second.
+    pub(crate) fn processor_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id())).expect("the process runs");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+    }
+
     /// Waits until one of its threads sleeps for long: it has come to a place at which a fault holds it.
     pub(crate) async fn stands_still(&self) {
         let mut asleep = HashSet::new();
