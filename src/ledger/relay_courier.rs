@@ -16,13 +16,14 @@ use super::Ledger;
 use super::routes::Routes;
 use super::settlement::{self, Unsure};
 use super::shard::NEWS_MAX;
+use super::topology::Topology;
 use super::write_supervisor::{CursorsMoved, Deliver, Relayed, WriteSupervisor};
 use crate::substrate::store::StoreError;
 use crate::substrate::store::rows::{LaneRow, SourceLane};
 use crate::support::chain::Chain;
 use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Gone, Mailbox, Order, Refused};
-use crate::vocabulary::event::decode_events;
+use crate::vocabulary::event::{Event, decode_events};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
@@ -134,9 +135,14 @@ impl RelayCourier {
             } else if self.routes.owed() > NEWS_MAX && !news.owed.is_empty() {
                 self.unread.insert(news.lane, news.position);
             } else {
-                self.routes.enter(&topology, news.lane, news.position, news.owed);
+                self.enter(&topology, news.lane, news.position, news.owed);
             }
         }
+    }
+
+    fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) {
+        let done = self.routes.enter(topology, lane, through, events);
+        done.iter().for_each(|event| settlement::relayed(&self.ledger, event));
     }
 
     /// Says how far the lanes can be seen by everybody.
@@ -186,7 +192,7 @@ impl RelayCourier {
             match decode_events(&row.payload) {
                 Ok(events) => {
                     settlement::found_decided(&self.ledger, &events, self.unsure.entry(lane).or_default());
-                    self.routes.enter(&topology, lane, row.position, events);
+                    self.enter(&topology, lane, row.position, events);
                 }
                 Err(error) => {
                     tracing::error!(shard = self.shard.0, lane = lane.0, position = %row.position, %error, "an event row cannot be read; the lane's relays stop here");
@@ -195,7 +201,7 @@ impl RelayCourier {
                 }
             }
         }
-        self.routes.enter(&topology, lane, through, Vec::new());
+        self.enter(&topology, lane, through, Vec::new());
         if self.unread.get(&lane).is_some_and(|unread| *unread <= self.routes.seen(lane)) {
             self.unread.remove(&lane);
             settlement::found_idle(&self.ledger, self.unsure.remove(&lane).unwrap_or_default());

@@ -65,8 +65,9 @@ impl Routes {
         self.lanes.get(&lane).map_or(Position::START, |book| book.seen)
     }
 
-    /// Enters the events of a lane after those entered before, up to `through`. Events without relays are done at once and come back.
-    pub fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) {
+    /// Enters the events of a lane after those entered before, up to `through`. Events whose rows have all arrived come back.
+    pub fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) -> Vec<Event> {
+        let mut done = Vec::new();
         let seen = self.seen(lane);
         for event in events.into_iter().filter(|event| event.position > seen && !event.relays.is_empty()) {
             let mut by_destination: BTreeMap<ShardIndex, Vec<Relay>> = BTreeMap::new();
@@ -74,14 +75,24 @@ impl Routes {
                 by_destination.entry(topology.place(relay.owner().placement_key())).or_default().push(relay.clone());
             }
             let position = event.position;
-            let outstanding = by_destination.len();
+            let mut outstanding = 0;
             for (destination, relays) in by_destination {
-                self.routes.entry((lane, destination)).or_default().queue.push_back((position, relays));
+                let route = self.routes.entry((lane, destination)).or_default();
+                // A lane is read in several goes after a start, and the destination may have been asked in between.
+                if route.cursor.is_none_or(|told| told < position) {
+                    route.queue.push_back((position, relays));
+                    outstanding += 1;
+                }
             }
-            self.owed.insert((lane, position), Owed { outstanding, event });
+            if outstanding > 0 {
+                self.owed.insert((lane, position), Owed { outstanding, event });
+            } else {
+                done.push(event);
+            }
         }
         let book = self.lanes.entry(lane).or_default();
         book.seen = book.seen.max(through);
+        done
     }
 
     /// Events that wait for their rows to arrive.
@@ -282,6 +293,25 @@ mod tests {
         assert_eq!(done.len(), 1);
         let parcels = routes.parcels(to, false);
         assert_eq!((parcels[0].known, parcels[0].next, parcels[0].relays.len()), (Position(5), Position(7), 1));
+    }
+
+    /// Catches a delivery that goes back: its destination refuses it for ever, or takes rows for the second time.
+    #[test]
+    fn what_is_read_after_the_destination_was_asked_and_was_told_already_is_done() {
+        let topology = Topology::of(&Config::default().shards);
+        let mut routes = Routes::new(SOURCE);
+        routes.begin(LANE, Position::START);
+        routes.enter(&topology, LANE, Position(5), vec![event(5, &[1])]);
+        let (to, _) = routes.waiting()[0];
+        routes.set_cursors(to, &HashMap::from([(SourceLane { shard: SOURCE, lane: LANE }, Position(7))]));
+
+        let done = routes.enter(&topology, LANE, Position(9), vec![event(6, &[1]), event(7, &[1]), event(9, &[1])]);
+
+        assert_eq!(done.iter().map(|event| event.position.0).collect::<Vec<_>>(), [6, 7]);
+        let parcels = routes.parcels(to, false);
+        assert_eq!((parcels[0].known, parcels[0].next, parcels[0].relays.len()), (Position(7), Position(9), 1));
+        routes.delivered(to, &parcels);
+        assert_eq!((routes.progress(), routes.owed()), (vec![(LANE, Position(9))], 0));
     }
 
     #[test]
