@@ -16,6 +16,10 @@ use crate::{Options, Outcome};
 /// The gauge of entries that are accepted and not applied yet, over all shards.
 const WAITING_METRIC: &str = "sosik_journal_waiting_entries";
 const TOLD_METRIC: &str = "sosik_notices_delivered_total";
+/// What the dispatchers have not told, by shard; they say it this often. That nothing is left counts when it was said twice.
+const UNTOLD_METRICS: [&str; 2] = ["sosik_notices_waiting", "sosik_lanes_untold"];
+const DISPATCHERS_TELL_EVERY: Duration = Duration::from_millis(300);
+const QUIET_LOOKS: u32 = 2;
 /// How old that gauge may be.
 const METRICS_AGE_MAX: Duration = Duration::from_millis(1200);
 /// Ticks of `/proc/PID/stat` a second: 100 on every Linux that we run on (`getconf CLK_TCK`).
@@ -230,6 +234,22 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until everything is applied, and everybody was told of it.
+    pub(crate) async fn all_told(&self, limit: Duration) -> Outcome<Duration> {
+        let began = Instant::now();
+        self.drained(limit).await?;
+        let mut quiet = 0;
+        while quiet < QUIET_LOOKS {
+            if began.elapsed() > limit {
+                return Err(format!("not everybody was told after {limit:?}").into());
+            }
+            tokio::time::sleep(DISPATCHERS_TELL_EVERY).await;
+            let left = self.metric(UNTOLD_METRICS[0]).await? + self.metric(UNTOLD_METRICS[1]).await?;
+            quiet = if left == 0 { quiet + 1 } else { 0 };
+        }
+        Ok(began.elapsed())
     }
 
     /// Waits until nothing waits: the time it took.

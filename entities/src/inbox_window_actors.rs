@@ -1,4 +1,4 @@
-//! `inbox_window_actors`: who is in a window.
+//! `inbox_window_actors`: who is in a window, besides those who stand in its row.
 
 use sea_orm::entity::prelude::*;
 

@@ -19,6 +19,8 @@ pub struct Model {
     pub people: i64,
     pub stage: i64,
     pub due_at: i64,
+    /// Ids of eight bytes each, big end first, in the order in which they came.
+    pub first_actors: Vec<u8>,
 }
 
 /// No relations: a row names its neighbours by id, and they may live on another shard.

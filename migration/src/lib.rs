@@ -17,6 +17,7 @@ mod m000003_users;
 mod m000004_accounts;
 mod m000005_followed_before;
 mod m000006_inboxes;
+mod m000007_first_actors;
 
 /// All migrations in their order.
 pub struct Migrator;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m000004_accounts::Migration),
             Box::new(m000005_followed_before::Migration),
             Box::new(m000006_inboxes::Migration),
+            Box::new(m000007_first_actors::Migration),
         ]
     }
 }

@@ -49,6 +49,28 @@ pub struct Scene<'a> {
     pub participants: &'a [UserId],
 }
 
+impl Errand {
+    /// The crowd that is to be told page by page.
+    pub fn crowd(&self) -> Option<Crowd> {
+        match self {
+            Self::Tell { crowd, .. } => crowd.map(|(crowd, _)| crowd),
+            _ => None,
+        }
+    }
+
+    /// Tells a crowd that is small enough to be known together with the people beside it, who keep the reasons that they have.
+    pub fn with_all_of_crowd(mut self, all: &[UserId], actor: UserId) -> Self {
+        if let Self::Tell { people, crowd, .. } = &mut self {
+            if let Some((_, kind)) = crowd.take() {
+                for user in all.iter().filter(|user| **user != actor) {
+                    people.entry(*user).or_insert(kind);
+                }
+            }
+        }
+        self
+    }
+}
+
 /// What an event asks of inboxes, if anything. What was deleted meanwhile tells nobody any more.
 pub fn errand_of(event: &Event, scene: &Scene<'_>) -> Option<Errand> {
     let actor = event.author;

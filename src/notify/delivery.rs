@@ -11,7 +11,7 @@ use super::coalesce;
 use super::preference::{Standing, admits};
 use crate::substrate::bus::{Hint, Told};
 use crate::substrate::store::rows::{Needs, Rows};
-use crate::substrate::store::{EntryKey, Store, StoreError, WindowKey, WindowRow, Withdrawal, WriteTx};
+use crate::substrate::store::{EntryKey, FIRST_ACTORS_MAX, NoticeStep, Store, StoreError, WindowKey, WindowRow, Withdrawal, WriteTx};
 use crate::support::faults::planted;
 use crate::support::snowflake::{IdError, IdMaker};
 use crate::vocabulary::Millis;
@@ -58,9 +58,7 @@ pub async fn deliver(store: &Store, tools: &Tools, parcels: &[Parcel], now: Mill
     let mut tx = store.begin().await?;
     tx.lanes_lock(&lanes_of(notices())).await?;
     if !planted("notify::cursor_apart") {
-        for parcel in parcels {
-            tx.notice_cursor_advance(parcel.source, parcel.known, parcel.next).await?;
-        }
+        tx.notice_cursors_advance(&steps_of(parcels)).await?;
     }
     let mut delivery = Delivery::begin(tx, tools, notices(), now).await?;
     if let Some(states) = early {
@@ -83,19 +81,22 @@ pub async fn close_windows(store: &Store, tools: &Tools, now: Millis) -> Result<
     let more = due.len() as u64 == WINDOWS_MAX;
     let mut delivery = Delivery::bare(tx, tools, now);
     delivery.load_states(due.iter().map(|(key, _)| key.recipient)).await?;
-    for (key, window) in due {
-        if window.people == 0 {
-            delivery.tx.window_delete(key).await?;
-            continue;
-        }
-        let actors = delivery.tx.window_newest(key, InboxLine::ACTORS_MAX as u64).await?;
-        let WindowRow { post, comment, people, stage, .. } = window;
+    let (lively, quiet): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, window)| window.people > 0);
+    let keys = |windows: &[(WindowKey, WindowRow)]| windows.iter().map(|(key, _)| *key).collect::<Vec<_>>();
+    delivery.tx.windows_delete(&keys(&quiet)).await?;
+    let crowded: Vec<WindowKey> = lively.iter().filter(|(_, window)| window.is_crowded()).map(|(key, _)| *key).collect();
+    let mut newest = delivery.tx.windows_newest(&crowded, InboxLine::ACTORS_MAX as u64).await?;
+    delivery.tx.windows_empty(&crowded).await?;
+    for (key, window) in lively {
+        let WindowRow { post, comment, people, stage, first, .. } = window;
+        // Whoever has a row of his own came after those who need none.
+        let mut actors = newest.remove(&key).unwrap_or_default();
+        actors.extend(first.into_iter().rev());
+        actors.truncate(InboxLine::ACTORS_MAX);
         let line = InboxLine { group: key.group, actors, count: people, post, comment, created_at: now };
         delivery.append(key.recipient, Arc::new(line), true)?;
-        delivery.tx.window_empty(key).await?;
         let stage = coalesce::next_stage(stage);
-        delivery.windows.insert(key, WindowRow { people: 0, stage, due_at: coalesce::due_at(now, stage), ..window });
-        delivery.changed.insert(key);
+        delivery.open(key, WindowRow { post, comment, people: 0, stage, due_at: coalesce::due_at(now, stage), first: Vec::new() });
     }
     fail::fail_point!("notify::before_close");
     Ok((delivery.commit().await?, more))
@@ -143,10 +144,12 @@ async fn read_states(store: &Store, notices: impl Iterator<Item = &Notice>) -> R
 
 async fn move_cursors_apart(store: &Store, parcels: &[Parcel]) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
-    for parcel in parcels {
-        tx.notice_cursor_advance(parcel.source, parcel.known, parcel.next).await?;
-    }
+    tx.notice_cursors_advance(&steps_of(parcels)).await?;
     tx.commit().await
+}
+
+fn steps_of(parcels: &[Parcel]) -> Vec<NoticeStep> {
+    parcels.iter().map(|parcel| NoticeStep { source: parcel.source, known: parcel.known, next: parcel.next }).collect()
 }
 
 fn all_inbox_lanes() -> Vec<Lane> {
@@ -174,9 +177,11 @@ struct Delivery<'a> {
     /// Inboxes that do not stand where they were loaded.
     moved: BTreeSet<UserId>,
     windows: HashMap<WindowKey, WindowRow>,
-    /// Windows whose row is not as it was loaded.
+    /// Windows that were opened anew.
+    opened: HashSet<WindowKey>,
+    /// Windows whose people are not as they were loaded.
     changed: HashSet<WindowKey>,
-    /// Who is in a window, of those who are about to come in.
+    /// Who has a row of his own in a window, of those who are about to come in.
     members: HashSet<(WindowKey, UserId)>,
     newcomers: Vec<((WindowKey, UserId), Position)>,
     entries: Vec<(UserId, InboxEntry)>,
@@ -194,6 +199,7 @@ impl<'a> Delivery<'a> {
             states: BTreeMap::new(),
             moved: BTreeSet::new(),
             windows: HashMap::new(),
+            opened: HashSet::new(),
             changed: HashSet::new(),
             members: HashSet::new(),
             newcomers: Vec::new(),
@@ -213,7 +219,7 @@ impl<'a> Delivery<'a> {
                 What::Withdraw { .. } => continue,
                 What::Entry(_) | What::Gather(_) => {
                     needs.relations.push((recipient, actor));
-                    needs.relations.extend(notice.cause.host.map(|host| (recipient, host)));
+                    needs.relations.extend(notice.cause.host.filter(|host| *host != recipient).map(|host| (recipient, host)));
                     needs.mutes.push((recipient, actor));
                     needs.preferences.push(recipient);
                 }
@@ -230,6 +236,7 @@ impl<'a> Delivery<'a> {
         }
         delivery.rows = delivery.tx.rows_load(&needs).await?;
         delivery.windows = delivery.tx.windows_load(windows).await?;
+        members.retain(|(key, _)| delivery.windows.get(key).is_some_and(WindowRow::is_crowded));
         delivery.members = delivery.tx.window_actors_load(members).await?.into_iter().collect();
         delivery.load_states(recipients.into_iter()).await?;
         Ok(delivery)
@@ -257,15 +264,18 @@ impl<'a> Delivery<'a> {
             What::TakeBack(group) => self.take_back(WindowKey { recipient, group: *group }, notice.cause.actor).await?,
             What::Part(other) => {
                 self.flush().await?;
-                for key in self.tx.windows_of_actor(recipient, *other).await? {
+                for (key, window) in self.tx.windows_of(recipient).await? {
+                    self.windows.insert(key, window);
                     self.leave(key, *other).await?;
                 }
                 self.withdraw(Withdrawal::Person { recipient, actor: *other }).await?;
             }
             What::Withdraw { post, comment } => {
                 self.flush().await?;
-                for (key, _) in self.tx.windows_about(*post, *comment, WINDOWS_MAX).await? {
-                    self.tx.window_delete(key).await?;
+                let about = self.tx.windows_about(*post, *comment, WINDOWS_MAX).await?;
+                let keys: Vec<WindowKey> = about.into_iter().map(|(key, _)| key).collect();
+                self.tx.windows_delete(&keys).await?;
+                for key in keys {
                     self.windows.remove(&key);
                     self.members.retain(|(of, _)| *of != key);
                 }
@@ -313,23 +323,33 @@ impl<'a> Delivery<'a> {
         let key = WindowKey { recipient: notice.recipient(), group: line.group };
         let Some(window) = self.windows.get_mut(&key) else {
             let InboxLine { post, comment, .. } = **line;
-            let window = WindowRow { post, comment, people: 0, stage: 0, due_at: coalesce::due_at(self.now, 0) };
-            self.windows.insert(key, window);
-            self.changed.insert(key);
+            self.open(key, WindowRow { post, comment, people: 0, stage: 0, due_at: coalesce::due_at(self.now, 0), first: Vec::new() });
             return self.append(key.recipient, Arc::clone(line), ways.stream);
         };
-        let member = (key, notice.cause.actor);
-        if self.members.insert(member) {
-            window.people += 1;
-            self.newcomers.push((member, notice.mark.position));
-            self.changed.insert(key);
+        let actor = notice.cause.actor;
+        if window.first.contains(&actor) || self.members.contains(&(key, actor)) {
+            return Ok(());
         }
+        // Those in the row came before those beside it: a place that became free in the row stays free.
+        if window.is_crowded() || window.first.len() == FIRST_ACTORS_MAX {
+            self.members.insert((key, actor));
+            self.newcomers.push(((key, actor), notice.mark.position));
+        } else {
+            window.first.push(actor);
+        }
+        window.people += 1;
+        self.changed.insert(key);
         Ok(())
     }
 
+    fn open(&mut self, key: WindowKey, window: WindowRow) {
+        self.windows.insert(key, window);
+        self.opened.insert(key);
+    }
+
     async fn take_back(&mut self, key: WindowKey, actor: UserId) -> Result<(), StoreError> {
-        self.flush().await?;
         if !self.leave(key, actor).await? {
+            self.flush().await?;
             self.withdraw(Withdrawal::Single { recipient: key.recipient, group: key.group, actor }).await?;
         }
         Ok(())
@@ -337,14 +357,19 @@ impl<'a> Delivery<'a> {
 
     /// Takes a person out of a window; says whether he was in it.
     async fn leave(&mut self, key: WindowKey, actor: UserId) -> Result<bool, StoreError> {
-        if !self.tx.window_actor_delete(key, actor).await? {
-            return Ok(false);
-        }
-        self.members.remove(&(key, actor));
-        if !self.windows.contains_key(&key) {
-            self.windows.extend(self.tx.windows_load(vec![key]).await?);
+        let Some(window) = self.windows.get(&key) else { return Ok(false) };
+        if !window.first.contains(&actor) {
+            if !window.is_crowded() {
+                return Ok(false);
+            }
+            self.flush().await?;
+            if !self.tx.window_actor_delete(key, actor).await? {
+                return Ok(false);
+            }
+            self.members.remove(&(key, actor));
         }
         if let Some(window) = self.windows.get_mut(&key) {
+            window.first.retain(|first| *first != actor);
             window.people = window.people.saturating_sub(1);
             self.changed.insert(key);
         }
@@ -371,9 +396,13 @@ impl<'a> Delivery<'a> {
         self.entries.clear();
         self.tx.window_actors_save(&self.newcomers).await?;
         self.newcomers.clear();
-        let changed: Vec<(WindowKey, WindowRow)> =
-            self.changed.drain().filter_map(|key| self.windows.get(&key).map(|window| (key, *window))).collect();
-        self.tx.windows_save(&changed).await
+        self.changed.retain(|key| !self.opened.contains(key));
+        let rows = |keys: &mut HashSet<WindowKey>| -> Vec<(WindowKey, WindowRow)> {
+            keys.drain().filter_map(|key| self.windows.get(&key).map(|window| (key, window.clone()))).collect()
+        };
+        let (opened, changed) = (rows(&mut self.opened), rows(&mut self.changed));
+        self.tx.windows_save(&opened).await?;
+        self.tx.windows_save_people(&changed).await
     }
 
     async fn commit(mut self) -> Result<Vec<Hint>, StoreError> {

@@ -31,8 +31,19 @@ use crate::vocabulary::owner::{Lane, ShardIndex};
 const NOTICES_MAX: usize = 20_000;
 /// How long to wait before a shard that did not answer is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// How often windows that are due are looked for, and the database learns how far the lanes are told.
+/// Events of one look that make a rush.
+const RUSH_EVENTS: usize = 128;
+/// From one look to the next in a rush: many events cost little more than a few, in reading them and in each inbox shard's transaction.
+const GATHERING_IN_RUSH: Duration = Duration::from_millis(120);
+/// Notices of one delivery that make a rush: then the destination rests as long as the delivery took. Its database has one writer, and what
+/// was accepted is to be applied before everybody has heard of what was applied before it.
+const RUSH_NOTICES: usize = 256;
+/// The longest such rest.
+const REST_MAX: Duration = Duration::from_millis(500);
+/// How often windows that are due are looked for.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
+/// How often the database learns how far the lanes are told.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often old entries are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
@@ -79,7 +90,8 @@ pub struct NotificationDispatcher {
     forgotten_at: Option<Instant>,
     delivering: HashSet<ShardIndex>,
     asking: HashSet<ShardIndex>,
-    /// Until then a plan that failed is not tried again, of all lanes or of one.
+    reported_at: Instant,
+    /// Until then nothing is planned: events gather, or a plan failed, of all lanes or of one.
     plan_after: Option<Instant>,
     held: HashMap<Lane, Instant>,
     draining: Option<Ticket<()>>,
@@ -107,6 +119,7 @@ impl NotificationDispatcher {
             forgotten_at: None,
             delivering: HashSet::new(),
             asking: HashSet::new(),
+            reported_at: Instant::now(),
             plan_after: None,
             held: HashMap::new(),
             draining: None,
@@ -162,12 +175,15 @@ impl NotificationDispatcher {
             return;
         }
         self.planning = true;
-        let planner = Arc::clone(&self.planner);
+        let (planner, began) = (Arc::clone(&self.planner), Instant::now());
         let planned = self.parts.runtime.spawn(async move { planner.plan(asked).await });
-        context.spawn(planned.into_actor(self).map(|planned, dispatcher, context| {
+        context.spawn(planned.into_actor(self).map(move |planned, dispatcher, context| {
             dispatcher.planning = false;
             match planned {
-                Ok(Ok(plans)) => plans.into_iter().for_each(|(lane, plan)| dispatcher.planned(lane, plan, context)),
+                Ok(Ok(plans)) => {
+                    dispatcher.gather(began, &plans, context);
+                    plans.into_iter().for_each(|(lane, plan)| dispatcher.planned(lane, plan, context));
+                }
                 Ok(Err(error)) => {
                     dispatcher.plan_after = Some(Instant::now() + RETRY_AFTER);
                     dispatcher.plan_failed(&error, context);
@@ -182,6 +198,17 @@ impl NotificationDispatcher {
         }));
     }
 
+    /// In a rush, lets events gather before the next look. A crowd that was not told to its end waits for nothing.
+    fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
+        let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
+        let events: usize = planned().map(|plan| plan.events).sum();
+        if events >= RUSH_EVENTS && planned().all(|plan| plan.open.is_none()) {
+            let until = began + GATHERING_IN_RUSH;
+            self.plan_after = Some(until);
+            context.run_later(until.saturating_duration_since(Instant::now()), Self::step);
+        }
+    }
+
     fn planned(&mut self, lane: Lane, plan: Result<LanePlan, PlanError>, context: &mut Context<Self>) {
         match plan {
             Ok(plan) => self.enter(plan),
@@ -193,7 +220,7 @@ impl NotificationDispatcher {
     }
 
     fn enter(&mut self, plan: LanePlan) {
-        let LanePlan { lane, notices, planned, open } = plan;
+        let LanePlan { lane, notices, planned, open, .. } = plan;
         self.held.remove(&lane);
         self.book.enter(lane, notices);
         self.book.set_planned(lane, planned);
@@ -249,13 +276,20 @@ impl NotificationDispatcher {
         let delivered = self.parts.runtime.spawn(async move {
             let began = Instant::now();
             let result = delivery::deliver(&store, &tools, &parcels, now).await;
-            metrics::histogram!("sosik_delivery_seconds").record(began.elapsed());
-            (result, parcels)
+            let took = began.elapsed();
+            metrics::histogram!("sosik_delivery_seconds").record(took);
+            (result, parcels, took)
         });
         context.spawn(delivered.into_actor(self).map(move |delivered, dispatcher, context| {
             dispatcher.delivering.remove(&destination);
             match delivered {
-                Ok((result, parcels)) => dispatcher.ended(destination, result, &parcels, context),
+                Ok((result, parcels, took)) => {
+                    let notices: usize = parcels.iter().map(|parcel| parcel.notices.len()).sum();
+                    if result.is_ok() && notices >= RUSH_NOTICES {
+                        dispatcher.hold(destination, took.min(REST_MAX), context);
+                    }
+                    dispatcher.ended(destination, result, &parcels, context);
+                }
                 Err(error) => {
                     tracing::error!(%error, "a delivery was cut short; trying again");
                     context.run_later(RETRY_AFTER, Self::step);
@@ -289,7 +323,15 @@ impl NotificationDispatcher {
         hints.into_iter().for_each(|hint| self.parts.bus.publish(hint));
     }
 
-    /// Holds a destination back for a moment. It counts as being delivered to meanwhile.
+    /// Leaves a destination alone for a while: it counts as being delivered to.
+    fn hold(&mut self, destination: ShardIndex, time: Duration, context: &mut Context<Self>) {
+        self.delivering.insert(destination);
+        context.run_later(time, move |dispatcher, context| {
+            dispatcher.delivering.remove(&destination);
+            dispatcher.step(context);
+        });
+    }
+
     fn try_later(&mut self, destination: ShardIndex, error: &DeliveryError, context: &mut Context<Self>) {
         let is_down = matches!(error, DeliveryError::Store(store) if store.kind() == StoreErrorKind::Unavailable);
         if is_down {
@@ -297,11 +339,7 @@ impl NotificationDispatcher {
         } else {
             tracing::error!(shard = destination.0, error = %Chain(error), "inboxes were not told; trying again");
         }
-        self.delivering.insert(destination);
-        context.run_later(RETRY_AFTER, move |dispatcher, context| {
-            dispatcher.delivering.remove(&destination);
-            dispatcher.step(context);
-        });
+        self.hold(destination, RETRY_AFTER, context);
     }
 
     fn tidy(&mut self, context: &mut Context<Self>) {
@@ -312,6 +350,7 @@ impl NotificationDispatcher {
             self.see_too_early(context);
         }
         metrics::gauge!("sosik_notices_waiting", "shard" => self.shard.0.to_string()).set(self.book.waiting() as f64);
+        metrics::gauge!("sosik_lanes_untold", "shard" => self.shard.0.to_string()).set(self.due_lanes().len() as f64);
         self.report(context);
         self.close_windows(context);
         self.forget(context);
@@ -320,9 +359,10 @@ impl NotificationDispatcher {
 
     /// Tells the own shard how far its lanes are told, so that their event rows go.
     fn report(&mut self, context: &mut Context<Self>) {
-        if self.reporting {
+        if self.reporting || self.reported_at.elapsed() < REPORT_EVERY {
             return;
         }
+        self.reported_at = Instant::now();
         let moved = self.book.progress();
         if moved.is_empty() {
             return;

@@ -22,6 +22,8 @@ use crate::vocabulary::text::Username;
 
 /// Event rows of a lane that are read at once.
 const EVENT_ROWS: u64 = 16;
+/// The most subscribers of a post that are told with a comment's other people. More are told page by page.
+const FEW_SUBSCRIBERS: u64 = 64;
 /// People of a crowd that are read at once.
 const CROWD_PAGE: u64 = 1000;
 
@@ -50,6 +52,8 @@ pub struct LaneAsked {
 #[derive(Debug)]
 pub struct LanePlan {
     pub lane: Lane,
+    /// How many events were looked at.
+    pub events: usize,
     pub notices: Vec<(ShardIndex, Notice)>,
     pub planned: Position,
     pub open: Option<OpenCrowd>,
@@ -125,10 +129,13 @@ impl Planner {
             }
         }
         let rows = snapshot.rows_load(&needs).await?;
-        let mut quiet = hosts_quiet(&mut snapshot, &rows).await?;
+        let mut quiet = Quiet::default();
+        // Most likes and comments are for the authors of their posts, so these are asked for all at once.
+        ask(&mut snapshot, rows.posts.values().map(|row| (row.post, row.author)).collect(), &mut quiet).await?;
+        let few = few_subscribers(&mut snapshot, &read).await?;
         for found in read {
             let lane = found.lane;
-            let plan = self.plan_lane(&mut snapshot, found, &rows, &mut quiet).await;
+            let plan = self.plan_lane(&mut snapshot, found, &Known { rows: &rows, few: &few }, &mut quiet).await;
             if plan.is_err() {
                 // Some of its comments may have been counted in already; they come again.
                 self.participants.forget_all();
@@ -138,29 +145,50 @@ impl Planner {
         Ok(plans)
     }
 
-    async fn plan_lane(&self, snapshot: &mut Snapshot, lane: LaneRead, rows: &Rows, quiet: &mut Quiet) -> Result<LanePlan, PlanError> {
+    async fn plan_lane(
+        &self,
+        snapshot: &mut Snapshot,
+        lane: LaneRead,
+        known: &Known<'_>,
+        quiet: &mut Quiet,
+    ) -> Result<LanePlan, PlanError> {
         let named = self.resolve(&lane.events).await?;
-        let mut plan = LanePlan { lane: lane.lane, notices: Vec::new(), planned: lane.through, open: None };
-        for event in &lane.events {
-            let Some(errand) = self.errand(snapshot, event, rows, &named).await? else { continue };
-            let crowd = self.enter(snapshot, event, errand, rows, quiet, &mut plan.notices).await?;
-            if let Some(open) = crowd {
-                // The rest of the lane waits until this crowd was told to its end.
-                plan.planned = Position(event.position.0 - 1);
-                plan.open = Some(open);
-                break;
+        let mut plan = LanePlan { lane: lane.lane, events: lane.events.len(), notices: Vec::new(), planned: lane.through, open: None };
+        let mut events = lane.events.iter();
+        loop {
+            // Up to a crowd: who may be told of what comes after it is found out when it was told.
+            let mut errands = Vec::new();
+            for event in events.by_ref() {
+                let Some(errand) = self.errand(snapshot, event, known, &named).await? else { continue };
+                let is_crowd = errand.crowd().is_some();
+                errands.push((event, errand));
+                if is_crowd {
+                    break;
+                }
+            }
+            if errands.is_empty() {
+                return Ok(plan);
+            }
+            ask_quiet(snapshot, &errands, quiet).await?;
+            for (event, errand) in errands {
+                if let Some(open) = self.enter(event, errand, known.rows, quiet, &mut plan.notices).await? {
+                    // The rest of the lane waits until this crowd was told to its end.
+                    plan.planned = Position(event.position.0 - 1);
+                    plan.open = Some(open);
+                    return Ok(plan);
+                }
             }
         }
-        Ok(plan)
     }
 
     async fn errand(
         &self,
         snapshot: &mut Snapshot,
         event: &Event,
-        rows: &Rows,
+        known: &Known<'_>,
         named: &HashMap<Username, UserId>,
     ) -> Result<Option<Errand>, PlanError> {
+        let rows = known.rows;
         let of = Objects::of(&event.happened);
         let named: Vec<UserId> = mentions_of(&event.happened).iter().filter_map(|name| named.get(name).copied()).collect();
         let participants = match &event.happened {
@@ -178,7 +206,14 @@ impl Planner {
             named: &named,
             participants: &participants,
         };
-        Ok(errand_of(event, &scene))
+        let errand = errand_of(event, &scene);
+        Ok(errand.map(|errand| match errand.crowd() {
+            Some(Crowd::Subscribers(post)) => match known.few.get(&post) {
+                Some(all) => errand.with_all_of_crowd(all, event.author),
+                None => errand,
+            },
+            _ => errand,
+        }))
     }
 
     /// Who commented a post before this comment; the commenter is one of them from now on.
@@ -203,11 +238,10 @@ impl Planner {
     /// Turns an errand into notices. A crowd that has more than one page comes back.
     async fn enter(
         &self,
-        snapshot: &mut Snapshot,
         event: &Event,
         errand: Errand,
         rows: &Rows,
-        quiet: &mut Quiet,
+        quiet: &Quiet,
         notices: &mut Vec<(ShardIndex, Notice)>,
     ) -> Result<Option<OpenCrowd>, PlanError> {
         let post = Objects::of(&event.happened).post;
@@ -216,7 +250,7 @@ impl Planner {
         let single = |recipient: UserId, what: What| self.addressed(event.position, recipient, &cause, what);
         match errand {
             Errand::Gather { recipient, group, post, comment } => {
-                if !self.has_muted(snapshot, quiet, post, recipient).await? {
+                if !post.is_some_and(|post| has_muted(quiet, post, recipient)) {
                     let line = InboxLine { group, actors: vec![event.author], count: 1, post, comment, created_at: event.accepted_at };
                     notices.push(single(recipient, What::Gather(Arc::new(line))));
                 }
@@ -236,8 +270,7 @@ impl Planner {
                 let kinds = people.values().copied().chain(crowd.map(|(_, kind)| kind));
                 let lines = Lines::of(event, kinds, post, comment);
                 let Some(crowd) = crowd else {
-                    let muted = self.muted_threads(snapshot, Some(post), &people.keys().copied().collect::<Vec<_>>()).await?;
-                    let told = people.into_iter().filter(|(user, _)| !muted.contains(user));
+                    let told = people.into_iter().filter(|(user, _)| !has_muted(quiet, post, *user));
                     notices.extend(told.filter_map(|(user, kind)| Some(single(user, What::Entry(Arc::clone(lines.0.get(&kind)?))))));
                     return Ok(None);
                 };
@@ -253,7 +286,7 @@ impl Planner {
         let position = open.position;
         let open = self.page(open, &mut notices).await?;
         let planned = if open.is_some() { Position(position.0 - 1) } else { position };
-        Ok(LanePlan { lane, notices, planned, open })
+        Ok(LanePlan { lane, events: 0, notices, planned, open })
     }
 
     /// Enters the next page of a crowd with the people beside it.
@@ -269,9 +302,9 @@ impl Planner {
         let last = page.last().copied().filter(|_| page.len() as u64 == CROWD_PAGE);
         let mut left_out = HashSet::from([open.cause.actor]);
         if let Some(post) = post {
-            let people: Vec<UserId> = open.people.keys().copied().collect();
             let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-            left_out.extend(self.muted_threads(&mut snapshot, Some(post), &people).await?);
+            let asked = open.people.keys().map(|user| (post, *user)).collect();
+            left_out.extend(muted(&mut snapshot, asked).await?.into_iter().map(|(_, user)| user));
         }
         for (user, kind) in merge_page(&open.people, (&page, kind), (open.after, last), &left_out) {
             if let Some(line) = open.lines.0.get(&kind) {
@@ -290,26 +323,6 @@ impl Planner {
         let many = u64::try_from(followers).is_ok_and(|followers| followers > self.automatic_up_to);
         let wishes = if many { [FollowNotify::Always].as_slice() } else { &[FollowNotify::Always, FollowNotify::Automatic] };
         snapshot.followers_by_id(author, wishes, after, CROWD_PAGE).await
-    }
-
-    /// Whether one person does not want to hear of a post's thread: asked once for the likes of a batch.
-    async fn has_muted(&self, snapshot: &mut Snapshot, quiet: &mut Quiet, post: Option<PostId>, user: UserId) -> Result<bool, StoreError> {
-        let Some(key) = post.map(|post| (post, user)) else { return Ok(false) };
-        if let Some(known) = quiet.get(&key) {
-            return Ok(*known);
-        }
-        let muted = self.muted_threads(snapshot, post, &[user]).await?.contains(&user);
-        quiet.insert(key, muted);
-        Ok(muted)
-    }
-
-    /// Those of these people who do not want to hear of the post's thread.
-    async fn muted_threads(&self, snapshot: &mut Snapshot, post: Option<PostId>, people: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
-        let Some(post) = post.filter(|_| !people.is_empty()) else { return Ok(HashSet::new()) };
-        let needs = Needs { subscriptions: people.iter().map(|user| (post, *user)).collect(), ..Needs::default() };
-        let rows = snapshot.rows_load(&needs).await?;
-        let muted = rows.subscriptions.into_iter().filter(|(_, row)| row.mode == SubscriptionMode::Muted);
-        Ok(muted.map(|((_, user), _)| user).collect())
     }
 
     fn addressed(&self, position: Position, recipient: UserId, cause: &Arc<Cause>, what: What) -> (ShardIndex, Notice) {
@@ -332,6 +345,13 @@ impl Planner {
         }
         Ok(users)
     }
+}
+
+/// What was read for all lanes at once.
+struct Known<'a> {
+    rows: &'a Rows,
+    /// All subscribers of the commented posts that have few.
+    few: &'a HashMap<PostId, Vec<UserId>>,
 }
 
 /// What was read of a lane.
@@ -386,12 +406,45 @@ fn needs_of(event: &Event, needs: &mut Needs) {
     needs.comments.extend(of.parent);
 }
 
-/// Whether the authors of these posts want to hear of their threads: most likes and comments are for them, so all are asked for at once.
-async fn hosts_quiet(snapshot: &mut Snapshot, rows: &Rows) -> Result<Quiet, StoreError> {
-    let hosts: Vec<(PostId, UserId)> = rows.posts.values().map(|row| (row.post, row.author)).collect();
-    let stored = snapshot.rows_load(&Needs { subscriptions: hosts.clone(), ..Needs::default() }).await?.subscriptions;
-    let is_muted = |key: &(PostId, UserId)| stored.get(key).is_some_and(|row| row.mode == SubscriptionMode::Muted);
-    Ok(hosts.into_iter().map(|key| (key, is_muted(&key))).collect())
+async fn few_subscribers(snapshot: &mut Snapshot, lanes: &[LaneRead]) -> Result<HashMap<PostId, Vec<UserId>>, StoreError> {
+    let commented = lanes.iter().flat_map(|lane| &lane.events).filter_map(|event| match event.happened {
+        Happened::CommentCreated { post, .. } => Some(post),
+        _ => None,
+    });
+    let posts: Vec<PostId> = commented.collect::<HashSet<_>>().into_iter().collect();
+    let mut first = snapshot.first_subscribers(&posts, FEW_SUBSCRIBERS).await?;
+    first.retain(|_, users| (users.len() as u64) < FEW_SUBSCRIBERS);
+    Ok(first)
+}
+
+/// Asks which of these people have muted the threads of these posts, as far as it is not known.
+async fn ask(snapshot: &mut Snapshot, asked: Vec<(PostId, UserId)>, quiet: &mut Quiet) -> Result<(), StoreError> {
+    let unknown: Vec<(PostId, UserId)> = asked.into_iter().filter(|key| !quiet.contains_key(key)).collect();
+    let muted = muted(snapshot, unknown.clone()).await?;
+    quiet.extend(unknown.into_iter().map(|key| (key, muted.contains(&key))));
+    Ok(())
+}
+
+/// Asks it for everybody whom these errands are about; a crowd asks for itself, page by page.
+async fn ask_quiet(snapshot: &mut Snapshot, errands: &[(&Event, Errand)], quiet: &mut Quiet) -> Result<(), StoreError> {
+    let mut asked = Vec::new();
+    for (_, errand) in errands {
+        match errand {
+            Errand::Gather { recipient, post: Some(post), .. } => asked.push((*post, *recipient)),
+            Errand::Tell { people, crowd: None, post, .. } => asked.extend(people.keys().map(|user| (*post, *user))),
+            _ => {}
+        }
+    }
+    ask(snapshot, asked, quiet).await
+}
+
+fn has_muted(quiet: &Quiet, post: PostId, user: UserId) -> bool {
+    quiet.get(&(post, user)).copied().unwrap_or(false)
+}
+
+async fn muted(snapshot: &mut Snapshot, asked: Vec<(PostId, UserId)>) -> Result<HashSet<(PostId, UserId)>, StoreError> {
+    let stored = snapshot.rows_load(&Needs { subscriptions: asked, ..Needs::default() }).await?.subscriptions;
+    Ok(stored.into_iter().filter(|(_, row)| row.mode == SubscriptionMode::Muted).map(|(key, _)| key).collect())
 }
 
 fn mentions_of(happened: &Happened) -> &[Username] {

@@ -97,6 +97,7 @@ impl CounterTable {
             Self::Windows => {
                 r#"SELECT k.id, (SELECT CAST(COALESCE(SUM(w.people), 0) AS BIGINT) FROM inbox_windows w WHERE w.owner = k.id),
                 (SELECT COUNT(*) FROM inbox_window_actors a WHERE a.owner = k.id)
+                + (SELECT CAST(COALESCE(SUM(LENGTH(w.first_actors)), 0) AS BIGINT) / 8 FROM inbox_windows w WHERE w.owner = k.id)
                 FROM (SELECT owner AS id FROM inbox_windows WHERE owner > $1 UNION SELECT owner FROM inbox_window_actors
                 WHERE owner > $1 ORDER BY 1 LIMIT $2) k ORDER BY k.id"#
             }

@@ -65,8 +65,7 @@ impl Table for Entries {
         values.push(number(row.id.raw()));
         push_group(&row.line.group, values);
         values.push(number(row.line.actors.first().map_or(0, |actor| actor.raw())));
-        let actors: Vec<u8> = row.line.actors.iter().flat_map(|actor| actor.raw().to_be_bytes()).collect();
-        values.extend([actors.into(), i64::from(row.line.count).into()]);
+        values.extend([actors_bytes(&row.line.actors).into(), i64::from(row.line.count).into()]);
         values.extend([number_or_null(row.line.post.map(PostId::raw)), number_or_null(row.line.comment.map(CommentId::raw))]);
         values.extend([number(row.line.created_at), state_code(row.state).into()]);
     }
@@ -103,6 +102,11 @@ pub(super) fn entry_state(code: i64) -> Result<EntryState, DbErr> {
 /// Ids of eight bytes each, big end first.
 pub(super) fn read_actors(bytes: &[u8]) -> Vec<UserId> {
     bytes.as_chunks::<8>().0.iter().map(|id| UserId::from_raw(u64::from_be_bytes(*id))).collect()
+}
+
+/// The inverse of [`read_actors`].
+pub(super) fn actors_bytes(actors: &[UserId]) -> Vec<u8> {
+    actors.iter().flat_map(|actor| actor.raw().to_be_bytes()).collect()
 }
 
 /// Kind, kind of target and target, in three columns from `index` on.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sea_orm::Order;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Asterisk, CaseStatement, Expr, ExprTrait, OnConflict, Query, SelectStatement, UnionType};
 use sosik_entities::{comments, lanes, notice_cursors, relations, subscriptions};
 
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
@@ -17,7 +17,7 @@ use super::posts::MODE_SUBSCRIBED;
 use super::relations::notify_code;
 use super::rows::SourceLane;
 use super::snapshot::Snapshot;
-use super::values::{number, position, source_lane, user};
+use super::values::{number, position, post, source_lane, stored, user};
 use super::write_tx::WriteTx;
 
 /// How far a source lane has told the inboxes of a shard: everybody up to `recipient`, by id, of what happened at `position`, and all before.
@@ -27,24 +27,56 @@ pub struct NoticeMark {
     pub recipient: u64,
 }
 
-async fn advance(link: &Link, source: SourceLane, known: NoticeMark, next: NoticeMark) -> Result<(), StoreError> {
-    if next <= known {
+/// One step of a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoticeStep {
+    pub source: SourceLane,
+    /// Where it must stand now.
+    pub known: NoticeMark,
+    pub next: NoticeMark,
+}
+
+/// All cursors in one statement, but for those that begin. It must change as many rows as there are steps.
+async fn advance(link: &Link, steps: &[NoticeStep]) -> Result<(), StoreError> {
+    if steps.iter().any(|step| step.next <= step.known) {
         return Err(StoreError::NotForward);
     }
-    if known == NoticeMark::default() && begin(link, source, next).await? {
-        return Ok(());
+    let mut moved = Vec::with_capacity(steps.len());
+    for step in steps {
+        if step.known != NoticeMark::default() || !begin(link, step.source, step.next).await? {
+            moved.push(step);
+        }
     }
+    let Some(last) = moved.last() else { return Ok(()) };
+    // Repeating the last one changes nothing, and keeps the number of different statements small.
+    let padded = || moved.iter().chain(std::iter::repeat_n(last, moved.len().next_power_of_two() - moved.len()));
+    let (mut position, mut recipient) = (CaseStatement::new(), CaseStatement::new());
+    for step in padded() {
+        let of_source = Expr::col(notice_cursors::Column::SourceShard)
+            .eq(i64::from(step.source.shard.0))
+            .and(Expr::col(notice_cursors::Column::SourceLane).eq(i64::from(step.source.lane.0)));
+        position = position.case(of_source.clone(), Expr::val(number(step.next.position.0)));
+        recipient = recipient.case(of_source, Expr::val(number(step.next.recipient)));
+    }
+    let known = padded().map(|NoticeStep { source, known, .. }| {
+        (i64::from(source.shard.0), i64::from(source.lane.0), stored(known.position.0), stored(known.recipient))
+    });
+    let listed = Query::select().column(Asterisk).from_values(known, "known").take();
     let update = Query::update()
         .table(notice_cursors::Entity)
-        .value(notice_cursors::Column::Position, number(next.position.0))
-        .value(notice_cursors::Column::LastRecipient, number(next.recipient))
-        .and_where(Expr::col(notice_cursors::Column::SourceShard).eq(i64::from(source.shard.0)))
-        .and_where(Expr::col(notice_cursors::Column::SourceLane).eq(i64::from(source.lane.0)))
-        .and_where(Expr::col(notice_cursors::Column::Position).eq(number(known.position.0)))
-        .and_where(Expr::col(notice_cursors::Column::LastRecipient).eq(number(known.recipient)))
+        .value(notice_cursors::Column::Position, position)
+        .value(notice_cursors::Column::LastRecipient, recipient)
+        .and_where(Expr::tuple(CURSOR_COLUMNS.map(Expr::col)).in_subquery(listed))
         .take();
-    expect_changed(link, &update, 1).await
+    expect_changed(link, &update, moved.len() as u64).await
 }
+
+const CURSOR_COLUMNS: [notice_cursors::Column; 4] = [
+    notice_cursors::Column::SourceShard,
+    notice_cursors::Column::SourceLane,
+    notice_cursors::Column::Position,
+    notice_cursors::Column::LastRecipient,
+];
 
 /// Whether there was no cursor yet.
 async fn begin(link: &Link, source: SourceLane, next: NoticeMark) -> Result<bool, StoreError> {
@@ -63,10 +95,31 @@ async fn begin(link: &Link, source: SourceLane, next: NoticeMark) -> Result<bool
     Ok(link.execute(&insert).await? == 1)
 }
 
+/// Posts whose subscribers one statement looks for: SQLite joins at most 500 selects.
+const POSTS_MAX: usize = 256;
+
+/// Post and user of subscribers, in the order of their ids.
+fn subscribers(post: PostId, after: Option<UserId>, limit: u64) -> SelectStatement {
+    Query::select()
+        .columns([subscriptions::Column::Post, subscriptions::Column::User])
+        .from(subscriptions::Entity)
+        .and_where(Expr::col(subscriptions::Column::Post).eq(number(post.raw())))
+        .and_where(Expr::col(subscriptions::Column::User).gt(number(after.map_or(0, UserId::raw))))
+        .and_where(Expr::col(subscriptions::Column::Mode).eq(MODE_SUBSCRIBED))
+        .order_by(subscriptions::Column::User, Order::Asc)
+        .limit(limit)
+        .take()
+}
+
+/// A limit counts for a part of a union only behind a select of its own.
+fn limited(post: PostId, limit: u64) -> SelectStatement {
+    Query::select().column(Asterisk).from_subquery(subscribers(post, None, limit), "some").take()
+}
+
 impl WriteTx {
-    /// Moves on how far `source` has told the inboxes of this shard; [`StoreError::Fenced`] if it is not where it was known to be.
-    pub async fn notice_cursor_advance(&mut self, source: SourceLane, known: NoticeMark, next: NoticeMark) -> Result<(), StoreError> {
-        advance(&self.link, source, known, next).await
+    /// Moves on how far sources have told the inboxes of this shard; [`StoreError::Fenced`] if one is not where it was known to be.
+    pub async fn notice_cursors_advance(&mut self, steps: &[NoticeStep]) -> Result<(), StoreError> {
+        advance(&self.link, steps).await
     }
 
     /// Everybody was told of this lane's events up to `through`: they are no longer needed for that.
@@ -85,13 +138,7 @@ impl WriteTx {
 impl Snapshot {
     /// How far each source lane has told the inboxes of this shard; a lane that never told anything is absent.
     pub async fn notice_cursors(&mut self) -> Result<HashMap<SourceLane, NoticeMark>, StoreError> {
-        let columns = [
-            notice_cursors::Column::SourceShard,
-            notice_cursors::Column::SourceLane,
-            notice_cursors::Column::Position,
-            notice_cursors::Column::LastRecipient,
-        ];
-        let rows = self.link.rows(&Query::select().columns(columns).from(notice_cursors::Entity).take()).await?;
+        let rows = self.link.rows(&Query::select().columns(CURSOR_COLUMNS).from(notice_cursors::Entity).take()).await?;
         rows.iter()
             .map(|row| {
                 let recipient = user(row, 3)?.raw();
@@ -123,16 +170,27 @@ impl Snapshot {
 
     /// Those who asked to hear of a post's thread, after `after`, in the order of their ids.
     pub async fn subscribers_by_id(&mut self, post: PostId, after: Option<UserId>, limit: u64) -> Result<Vec<UserId>, StoreError> {
-        let query = Query::select()
-            .column(subscriptions::Column::User)
-            .from(subscriptions::Entity)
-            .and_where(Expr::col(subscriptions::Column::Post).eq(number(post.raw())))
-            .and_where(Expr::col(subscriptions::Column::User).gt(number(after.map_or(0, UserId::raw))))
-            .and_where(Expr::col(subscriptions::Column::Mode).eq(MODE_SUBSCRIBED))
-            .order_by(subscriptions::Column::User, Order::Asc)
-            .limit(limit)
-            .take();
-        self.link.rows(&query).await?.iter().map(|row| Ok(user(row, 0)?)).collect()
+        let rows = self.link.rows(&subscribers(post, after, limit)).await?;
+        rows.iter().map(|row| Ok(user(row, 1)?)).collect()
+    }
+
+    /// The first `limit` of those who asked to hear of these posts' threads, post by post in the order of their ids.
+    pub async fn first_subscribers(&mut self, posts: &[PostId], limit: u64) -> Result<HashMap<PostId, Vec<UserId>>, StoreError> {
+        let mut found: HashMap<PostId, Vec<UserId>> = posts.iter().map(|post| (*post, Vec::new())).collect();
+        for chunk in posts.chunks(POSTS_MAX) {
+            let Some((first, rest)) = chunk.split_first() else { continue };
+            // Each is limited for itself, so that one with a million subscribers is not read to its end. The last is repeated up to a
+            // power of two with room for nobody, to keep the number of different statements small.
+            let repeated = std::iter::repeat_n((first, 0), chunk.len().next_power_of_two() - chunk.len());
+            let mut query = limited(*first, limit);
+            for (post, limit) in rest.iter().map(|post| (post, limit)).chain(repeated) {
+                query.union(UnionType::All, limited(*post, limit));
+            }
+            for row in self.link.rows(&query).await? {
+                found.entry(post(&row, 0)?).or_default().push(user(&row, 1)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Who wrote the last comments of a post before `before`, newest first, somebody who wrote several as often.

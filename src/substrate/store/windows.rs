@@ -1,9 +1,9 @@
-//! Windows: likes and follows that gather before they become one entry. A window is a row of its recipient's group; who is in it
-//! stands beside it, so that nobody counts twice and an undo takes away the right one.
+//! Windows: likes and follows that gather before they become one entry. A window is a row of its recipient's group. Who is in it is known,
+//! so that nobody counts twice and an undo takes away the right one: the first few stand in the row, further ones in rows beside it.
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, OnConflict, OverStatement, Query, ValueTuple, WindowStatement};
 use sea_orm::{DbErr, Order, QueryResult, Value};
 use sosik_entities::{inbox_window_actors, inbox_windows};
 
@@ -11,11 +11,11 @@ use crate::vocabulary::Millis;
 use crate::vocabulary::entry::Group;
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 
-use super::bulk::{Key, Link, Table};
+use super::bulk::{Key, Table};
 use super::error::StoreError;
-use super::inbox::{group, push_group};
+use super::inbox::{actors_bytes, group, push_group, read_actors};
 use super::snapshot::Snapshot;
-use super::values::{comment_or_null, number, number_or_null, position, post_or_null, small, unsigned, user};
+use super::values::{comment_or_null, get, number, number_or_null, position, post_or_null, small, unsigned, user};
 use super::write_tx::WriteTx;
 
 /// Whose window, and of what.
@@ -35,7 +35,7 @@ impl Key for WindowKey {
 }
 
 /// A window that is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowRow {
     pub post: Option<PostId>,
     pub comment: Option<CommentId>,
@@ -44,6 +44,18 @@ pub struct WindowRow {
     /// How often it was opened again since things were quiet; each stage lasts longer.
     pub stage: u8,
     pub due_at: Millis,
+    /// The first who came, in their order, at most [`FIRST_ACTORS_MAX`]: all but those who have rows of their own.
+    pub first: Vec<UserId>,
+}
+
+/// The people of a window who need no rows of their own.
+pub const FIRST_ACTORS_MAX: usize = 16;
+
+impl WindowRow {
+    /// Whether some of its people have rows of their own.
+    pub fn is_crowded(&self) -> bool {
+        self.people as usize > self.first.len()
+    }
 }
 
 pub(super) struct Windows;
@@ -63,23 +75,50 @@ impl Table for Windows {
         inbox_windows::Column::People,
         inbox_windows::Column::Stage,
         inbox_windows::Column::DueAt,
+        inbox_windows::Column::FirstActors,
     ];
 
     fn read(row: &QueryResult) -> Result<(WindowKey, WindowRow), DbErr> {
         let key = WindowKey { recipient: user(row, 0)?, group: group(row, 1)? };
         let (post, comment) = (post_or_null(row, 4)?, comment_or_null(row, 5)?);
-        Ok((key, WindowRow { post, comment, people: small(row, 6)?, stage: small(row, 7)?, due_at: unsigned(row, 8)? }))
+        let first = read_actors(&get::<Vec<u8>>(row, 9)?);
+        Ok((key, WindowRow { post, comment, people: small(row, 6)?, stage: small(row, 7)?, due_at: unsigned(row, 8)?, first }))
     }
 
     fn write(key: &WindowKey, row: &WindowRow, values: &mut Vec<Value>) {
         key.push(values);
         values.extend([number_or_null(row.post.map(PostId::raw)), number_or_null(row.comment.map(CommentId::raw))]);
-        values.extend([i64::from(row.people).into(), i64::from(row.stage).into(), number(row.due_at)]);
+        values.extend([i64::from(row.people).into(), i64::from(row.stage).into(), number(row.due_at), actors_bytes(&row.first).into()]);
     }
 
     fn on_conflict() -> OnConflict {
         let mut conflict = OnConflict::columns(Self::COLUMNS[..4].iter().copied());
         conflict.update_columns(Self::COLUMNS[6..].iter().copied());
+        conflict
+    }
+}
+
+/// The same rows, when nothing but their people changed: what the indexes say stays.
+struct WindowPeople;
+
+impl Table for WindowPeople {
+    type Entity = inbox_windows::Entity;
+    type Key = WindowKey;
+    type Row = WindowRow;
+
+    const COLUMNS: &'static [inbox_windows::Column] = Windows::COLUMNS;
+
+    fn read(row: &QueryResult) -> Result<(WindowKey, WindowRow), DbErr> {
+        Windows::read(row)
+    }
+
+    fn write(key: &WindowKey, row: &WindowRow, values: &mut Vec<Value>) {
+        Windows::write(key, row, values);
+    }
+
+    fn on_conflict() -> OnConflict {
+        let mut conflict = OnConflict::columns(Self::COLUMNS[..4].iter().copied());
+        conflict.update_columns([inbox_windows::Column::People, inbox_windows::Column::FirstActors]);
         conflict
     }
 }
@@ -118,28 +157,26 @@ impl Table for WindowActors {
     }
 }
 
+/// The columns that say which window; both tables begin with them, by the same names.
+const WINDOW_COLUMNS: &[inbox_window_actors::Column] = WindowActors::COLUMNS.split_at(WindowKey::PARTS).0;
+
+/// Whose window is one of these. A statement is prepared once for each number of keys, so the last is repeated up to a power of two.
+fn of_windows(keys: &[WindowKey]) -> Option<Expr> {
+    let last = keys.last()?;
+    let padded = keys.iter().chain(std::iter::repeat_n(last, keys.len().next_power_of_two() - keys.len()));
+    let tuples = padded.map(|key| {
+        let mut values = Vec::with_capacity(WindowKey::PARTS);
+        key.push(&mut values);
+        ValueTuple::Many(values)
+    });
+    let listed = Query::select().column(Asterisk).from_values(tuples, "wanted").take();
+    Some(Expr::tuple(WINDOW_COLUMNS.iter().map(|column| Expr::col(*column))).in_subquery(listed))
+}
+
 fn of_window(key: &WindowKey) -> Vec<Expr> {
     let mut values = Vec::with_capacity(WindowKey::PARTS);
     key.push(&mut values);
-    // Both tables begin with the same four columns, by the same names.
-    let columns = Windows::COLUMNS[..WindowKey::PARTS].iter().map(|column| Expr::col(*column));
-    columns.zip(values).map(|(column, value)| column.eq(value)).collect()
-}
-
-async fn forget(link: &Link, key: &WindowKey, with_row: bool) -> Result<(), StoreError> {
-    let mut actors = Query::delete();
-    actors.from_table(inbox_window_actors::Entity);
-    let mut row = Query::delete();
-    row.from_table(inbox_windows::Entity);
-    for condition in of_window(key) {
-        actors.and_where(condition.clone());
-        row.and_where(condition);
-    }
-    link.execute(&actors).await?;
-    if with_row {
-        link.execute(&row).await?;
-    }
-    Ok(())
+    WINDOW_COLUMNS.iter().zip(values).map(|(column, value)| Expr::col(*column).eq(value)).collect()
 }
 
 impl Snapshot {
@@ -163,6 +200,11 @@ impl WriteTx {
 
     pub async fn windows_save(&mut self, windows: &[(WindowKey, WindowRow)]) -> Result<(), StoreError> {
         self.link.save::<Windows>(windows.iter().map(|(key, row)| (key, row)).collect()).await
+    }
+
+    /// Saves windows whose people changed, and nothing else.
+    pub async fn windows_save_people(&mut self, windows: &[(WindowKey, WindowRow)]) -> Result<(), StoreError> {
+        self.link.save::<WindowPeople>(windows.iter().map(|(key, row)| (key, row)).collect()).await
     }
 
     /// Windows that are due, at most `limit`.
@@ -196,21 +238,35 @@ impl WriteTx {
         self.link.rows(&query).await?.iter().map(|row| Ok(Windows::read(row)?)).collect()
     }
 
-    /// The newest people of a window, newest first.
-    pub async fn window_newest(&mut self, key: WindowKey, limit: u64) -> Result<Vec<UserId>, StoreError> {
-        let mut query = Query::select();
-        query.column(inbox_window_actors::Column::Actor).from(inbox_window_actors::Entity);
-        for condition in of_window(&key) {
-            query.and_where(condition);
-        }
-        query
+    /// The newest of those with rows of their own, of each window, newest first, at most `limit` of each.
+    pub async fn windows_newest(&mut self, keys: &[WindowKey], limit: u64) -> Result<HashMap<WindowKey, Vec<UserId>>, StoreError> {
+        let mut newest: HashMap<WindowKey, Vec<UserId>> = HashMap::new();
+        let Some(wanted) = of_windows(keys) else { return Ok(newest) };
+        let place = WindowStatement::new()
+            .partition_by_columns(WINDOW_COLUMNS.iter().copied())
             .order_by(inbox_window_actors::Column::Position, Order::Desc)
             .order_by(inbox_window_actors::Column::Actor, Order::Desc)
-            .limit(limit);
-        self.link.rows(&query).await?.iter().map(|row| Ok(user(row, 0)?)).collect()
+            .take();
+        let placed = Query::select()
+            .columns(WindowActors::COLUMNS.iter().copied())
+            .expr_window_as(Expr::cust("ROW_NUMBER()"), place, "place")
+            .from(inbox_window_actors::Entity)
+            .and_where(wanted)
+            .take();
+        let query = Query::select()
+            .columns(WindowActors::COLUMNS.iter().copied())
+            .from_subquery(placed, "placed")
+            .and_where(Expr::col("place").lte(number(limit)))
+            .order_by("place", Order::Asc)
+            .take();
+        for row in self.link.rows(&query).await? {
+            let ((key, actor), _) = WindowActors::read(&row)?;
+            newest.entry(key).or_default().push(actor);
+        }
+        Ok(newest)
     }
 
-    /// Those of these people who are in the windows already.
+    /// Those of these people who have rows of their own in the windows already.
     pub async fn window_actors_load(&mut self, keys: Vec<(WindowKey, UserId)>) -> Result<Vec<(WindowKey, UserId)>, StoreError> {
         Ok(self.link.load::<WindowActors>(keys).await?.into_iter().map(|(key, _)| key).collect())
     }
@@ -219,7 +275,7 @@ impl WriteTx {
         self.link.save::<WindowActors>(actors.iter().map(|(key, at)| (key, at)).collect()).await
     }
 
-    /// Takes somebody out of a window; says whether he was in it.
+    /// Takes away somebody's row; says whether there was one.
     pub async fn window_actor_delete(&mut self, key: WindowKey, actor: UserId) -> Result<bool, StoreError> {
         let mut delete = Query::delete();
         delete.from_table(inbox_window_actors::Entity);
@@ -230,24 +286,28 @@ impl WriteTx {
         Ok(self.link.execute(&delete).await? > 0)
     }
 
-    /// The windows of a recipient that a person is in.
-    pub async fn windows_of_actor(&mut self, recipient: UserId, actor: UserId) -> Result<Vec<WindowKey>, StoreError> {
+    /// All windows of a recipient: no more than he has posts and comments that were liked lately.
+    pub async fn windows_of(&mut self, recipient: UserId) -> Result<Vec<(WindowKey, WindowRow)>, StoreError> {
         let query = Query::select()
-            .columns(WindowActors::COLUMNS.iter().copied())
-            .from(inbox_window_actors::Entity)
-            .and_where(Expr::col(inbox_window_actors::Column::Owner).eq(number(recipient.raw())))
-            .and_where(Expr::col(inbox_window_actors::Column::Actor).eq(number(actor.raw())))
+            .columns(Windows::COLUMNS.iter().copied())
+            .from(inbox_windows::Entity)
+            .and_where(Expr::col(inbox_windows::Column::Owner).eq(number(recipient.raw())))
             .take();
-        self.link.rows(&query).await?.iter().map(|row| Ok(WindowActors::read(row)?.0.0)).collect()
+        self.link.rows(&query).await?.iter().map(|row| Ok(Windows::read(row)?)).collect()
     }
 
-    /// Nobody is in the window any more; it stays open.
-    pub async fn window_empty(&mut self, key: WindowKey) -> Result<(), StoreError> {
-        forget(&self.link, &key, false).await
+    /// Nobody has a row of his own in these windows any more; they stay open.
+    pub async fn windows_empty(&mut self, keys: &[WindowKey]) -> Result<(), StoreError> {
+        let Some(wanted) = of_windows(keys) else { return Ok(()) };
+        let delete = Query::delete().from_table(inbox_window_actors::Entity).and_where(wanted).take();
+        self.link.execute(&delete).await.map(|_| ())
     }
 
-    /// Closes a window and forgets who was in it.
-    pub async fn window_delete(&mut self, key: WindowKey) -> Result<(), StoreError> {
-        forget(&self.link, &key, true).await
+    /// Closes windows and forgets who was in them.
+    pub async fn windows_delete(&mut self, keys: &[WindowKey]) -> Result<(), StoreError> {
+        self.windows_empty(keys).await?;
+        let Some(wanted) = of_windows(keys) else { return Ok(()) };
+        let delete = Query::delete().from_table(inbox_windows::Entity).and_where(wanted).take();
+        self.link.execute(&delete).await.map(|_| ())
     }
 }

@@ -1,10 +1,10 @@
 //! Inboxes: places, counts, marks, windows and cursors, as every database must keep them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::substrate::store::rows::SourceLane;
-use crate::substrate::store::{CounterTable, NoticeMark, StoreErrorKind, WindowKey, WindowRow, Withdrawal};
+use crate::substrate::store::{CounterTable, NoticeMark, NoticeStep, StoreErrorKind, WindowKey, WindowRow, Withdrawal};
 use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
 use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
@@ -19,7 +19,9 @@ on_both!(
     what_is_withdrawn_keeps_its_place,
     a_prefix_goes_and_the_counts_follow,
     a_window_counts_its_people,
+    windows_are_closed_together_and_others_stay,
     a_notice_cursor_moves_only_from_where_it_is_known,
+    notice_cursors_move_together_or_not_at_all,
 );
 
 const ANN: UserId = UserId::from_raw(1);
@@ -165,23 +167,50 @@ async fn a_prefix_goes_and_the_counts_follow(shard: TestShard) {
 
 async fn a_window_counts_its_people(shard: TestShard) {
     let key = WindowKey { recipient: ANN, group: group(NotificationKind::Like, 50) };
-    let window = WindowRow { post: Some(post(50)), comment: None, people: 2, stage: 1, due_at: 900 };
+    let window = WindowRow { post: Some(post(50)), comment: None, people: 4, stage: 1, due_at: 900, first: vec![user(7), user(5)] };
     let mut tx = shard.store.begin().await.expect("begins");
-    tx.windows_save(&[(key, window)]).await.expect("saves");
+    tx.windows_save(&[(key, window.clone())]).await.expect("saves");
     tx.window_actors_save(&[((key, user(2)), Position(10)), ((key, user(3)), Position(20))]).await.expect("saves");
 
     assert_eq!(tx.windows_load(vec![key]).await.expect("loads").get(&key), Some(&window));
-    assert_eq!(tx.window_newest(key, 3).await.expect("people"), [user(3), user(2)]);
+    assert_eq!(tx.windows_newest(&[key], 3).await.expect("people")[&key], [user(3), user(2)]);
+    assert_eq!(tx.windows_newest(&[key], 1).await.expect("people")[&key], [user(3)]);
     assert_eq!(tx.window_actors_load(vec![(key, user(2)), (key, user(9))]).await.expect("people"), [(key, user(2))]);
-    assert_eq!(tx.windows_of_actor(ANN, user(3)).await.expect("windows"), [key]);
+    assert_eq!(tx.windows_of(ANN).await.expect("windows"), [(key, window.clone())]);
+    assert!(window.is_crowded());
+    let fewer = WindowRow { people: 3, first: vec![user(5)], stage: 4, ..window.clone() };
+    tx.windows_save_people(&[(key, fewer)]).await.expect("saves");
+    let saved = WindowRow { people: 3, first: vec![user(5)], ..window };
+    assert_eq!(tx.windows_load(vec![key]).await.expect("loads").get(&key), Some(&saved), "the people, and nothing else");
     assert!(tx.window_actor_delete(key, user(3)).await.expect("deletes"));
     assert!(!tx.window_actor_delete(key, user(3)).await.expect("deletes"));
     assert_eq!(tx.windows_due(899, 9).await.expect("windows"), []);
     assert_eq!(tx.windows_due(900, 9).await.expect("windows").len(), 1);
     assert_eq!(tx.windows_about(post(50), None, 9).await.expect("windows").len(), 1);
-    tx.window_delete(key).await.expect("deletes");
+    tx.windows_delete(&[key]).await.expect("deletes");
     assert_eq!(tx.windows_load(vec![key]).await.expect("loads").len(), 0);
-    assert_eq!(tx.window_newest(key, 3).await.expect("people"), []);
+    assert!(tx.windows_newest(&[key], 3).await.expect("people").is_empty());
+}
+
+async fn windows_are_closed_together_and_others_stay(shard: TestShard) {
+    let keys: Vec<WindowKey> =
+        [50, 51, 52].map(|post| WindowKey { recipient: ANN, group: group(NotificationKind::Like, post) }).into_iter().collect();
+    let window = WindowRow { post: Some(post(50)), comment: None, people: 1, stage: 1, due_at: 900, first: Vec::new() };
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.windows_save(&keys.iter().map(|key| (*key, window.clone())).collect::<Vec<_>>()).await.expect("saves");
+    let people: Vec<_> = keys.iter().zip(2..).map(|(key, actor)| ((*key, user(actor)), Position(10))).collect();
+    tx.window_actors_save(&people).await.expect("saves");
+
+    let newest = tx.windows_newest(&keys, 3).await.expect("people");
+    assert_eq!(keys.iter().map(|key| newest[key].clone()).collect::<Vec<_>>(), [[user(2)], [user(3)], [user(4)]]);
+    tx.windows_empty(&keys[..1]).await.expect("empties");
+    tx.windows_delete(&keys[1..2]).await.expect("deletes");
+
+    assert_eq!(tx.windows_newest(&keys, 3).await.expect("people"), HashMap::from([(keys[2], vec![user(4)])]));
+    let mut left: Vec<WindowKey> = tx.windows_load(keys.clone()).await.expect("loads").into_keys().collect();
+    left.sort_unstable();
+    assert_eq!(left, [keys[0], keys[2]]);
+    tx.windows_delete(&[]).await.expect("nothing is as good");
 }
 
 async fn a_notice_cursor_moves_only_from_where_it_is_known(shard: TestShard) {
@@ -189,7 +218,7 @@ async fn a_notice_cursor_moves_only_from_where_it_is_known(shard: TestShard) {
     let at = |position, recipient| NoticeMark { position: Position(position), recipient };
     let advance = async |known, next| {
         let mut tx = shard.store.begin().await.expect("begins");
-        let moved = tx.notice_cursor_advance(source, known, next).await;
+        let moved = tx.notice_cursors_advance(&[NoticeStep { source, known, next }]).await;
         tx.commit().await.expect("commits");
         moved.map_err(|error| error.kind())
     };
@@ -201,4 +230,27 @@ async fn a_notice_cursor_moves_only_from_where_it_is_known(shard: TestShard) {
     assert_eq!(advance(at(5, 10), at(6, 1)).await, Ok(()));
     let cursors = shard.store.snapshot().await.expect("a snapshot").notice_cursors().await.expect("cursors");
     assert_eq!(cursors.get(&source), Some(&at(6, 1)));
+}
+
+async fn notice_cursors_move_together_or_not_at_all(shard: TestShard) {
+    let step = |lane, known, next| {
+        let at = |position| if position == 0 { NoticeMark::default() } else { NoticeMark { position: Position(position), recipient: 1 } };
+        NoticeStep { source: SourceLane { shard: ShardIndex(2), lane: Lane(lane) }, known: at(known), next: at(next) }
+    };
+    let advance = async |steps: &[NoticeStep]| {
+        let mut tx = shard.store.begin().await.expect("begins");
+        let moved = tx.notice_cursors_advance(steps).await.map_err(|error| error.kind());
+        if moved.is_ok() {
+            tx.commit().await.expect("commits");
+        }
+        moved
+    };
+
+    assert_eq!(advance(&[step(7, 0, 5), step(8, 0, 6)]).await, Ok(()));
+    assert_eq!(advance(&[step(7, 5, 9), step(8, 5, 9)]).await, Err(StoreErrorKind::Fenced), "one is elsewhere");
+    assert_eq!(advance(&[step(7, 5, 7), step(8, 6, 8), step(9, 0, 9)]).await, Ok(()), "moved and begun");
+    let cursors = shard.store.snapshot().await.expect("a snapshot").notice_cursors().await.expect("cursors");
+    let mut positions: Vec<(u16, u64)> = cursors.iter().map(|(source, mark)| (source.lane.0, mark.position.0)).collect();
+    positions.sort_unstable();
+    assert_eq!(positions, [(7, 7), (8, 8), (9, 9)]);
 }
