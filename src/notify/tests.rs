@@ -8,17 +8,18 @@ use super::delivery::{DeliveryError, Tools, close_windows, deliver};
 use super::planner::{LaneAsked, OpenCrowd, Planner};
 use super::{Ground, Visible};
 use crate::substrate::bus::Hint;
-use crate::substrate::store::rows::{EventsRow, PostRow, RelationRow, Rows, SourceLane, UserCounters};
-use crate::substrate::store::{Backend, CounterTable, NoticeMark, Store, StoreError, StoreOptions};
+use crate::substrate::store::rows::{CommentRow, EventsRow, PostRow, RelationRow, Rows, SourceLane, SubscriptionRow, UserCounters};
+use crate::substrate::store::{Backend, CounterTable, FIRST_ACTORS_MAX, NoticeMark, Store, StoreError, StoreOptions};
 use crate::support::clock::{Clock, ManualClock};
 use crate::support::data_folder::{DataFolder, claim_worker};
 use crate::support::snowflake::IdMaker;
+use crate::vocabulary::command::SubscriptionMode;
 use crate::vocabulary::entry::{Group, InboxLine, NotificationKind, Target};
 use crate::vocabulary::event::{Event, Happened, encode_events};
-use crate::vocabulary::ids::{Position, PostId, UserId, WriteId};
+use crate::vocabulary::ids::{CommentId, Position, PostId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, Owner, PlacementKey, ShardIndex};
 use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
-use crate::vocabulary::text::PostBody;
+use crate::vocabulary::text::{CommentBody, PostBody};
 
 const SHARDS: u16 = 2;
 const AUTHOR: UserId = UserId::from_raw(1);
@@ -236,5 +237,104 @@ async fn a_storm_of_likes_makes_few_entries_and_counts_everybody_though_each_del
         for counted in snapshot.audit_counters(table, None).await.expect("counts") {
             assert_eq!(counted.stored, counted.rows);
         }
+    }
+}
+
+/// The first few people of a window stand in its row and the others beside it; nobody is to see the difference.
+#[tokio::test]
+async fn a_window_knows_its_people_wherever_they_are_kept() {
+    let hamlet = Hamlet::with_followers(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = tools(&folder);
+    let store = hamlet.store(hamlet.place(&Owner::Inbox(AUTHOR)));
+    let source = SourceLane { shard: ShardIndex(0), lane: Lane(3) };
+    let people = 3 * FIRST_ACTORS_MAX as u64;
+    let last = people;
+    // The first is told at once, the others gather. Then somebody in the row, somebody beside it and somebody who never came think
+    // again, one is blocked, and one comes back.
+    let mut doings: Vec<(u64, bool)> = (1..=people).map(|actor| (actor, true)).collect();
+    doings.extend([(5, false), (last - 5, false), (999, false), (5, true), (5, true), (6, true)]);
+    let mut notices: Vec<Notice> = doings.iter().zip(1..).map(|((actor, liked), position)| like(position, *actor, *liked)).collect();
+    let blocked = like(notices.len() as u64 + 1, 7, false);
+    notices.push(Notice { what: What::Part(UserId::from_raw(1007)), ..blocked });
+    let mut known = NoticeMark::default();
+
+    for chunk in notices.chunks(10) {
+        let next = chunk.last().expect("notices").mark;
+        let parcels = [Parcel { source, known, next, notices: chunk.to_vec() }];
+        deliver(store, &tools, &parcels, NOW).await.expect("delivers");
+        known = next;
+        let windows = store.snapshot().await.expect("a snapshot").audit_counters(CounterTable::Windows, None).await.expect("counts");
+        assert!(windows.iter().all(|counted| counted.stored == counted.rows), "{windows:?}");
+    }
+    close_windows(store, &tools, NOW + 1000).await.expect("closes");
+
+    let mut snapshot = store.snapshot().await.expect("a snapshot");
+    let groups = snapshot.inbox_groups(AUTHOR, None, false, 9).await.expect("groups");
+    let entries = snapshot.inbox_after(AUTHOR, 1, 9).await.expect("entries");
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    // All but the first, the one beside the row and the blocked one.
+    assert_eq!(u64::from(entry.line.count), people - 3);
+    assert_eq!(entry.line.actors, [5, last, last - 1].map(|actor| UserId::from_raw(1000 + actor)));
+    assert_eq!(groups.len(), 1);
+}
+
+/// Few subscribers of a post are told with the other people of a comment, many page by page; everybody hears once.
+#[tokio::test]
+async fn all_who_subscribed_hear_of_a_comment_whether_they_are_few_or_many() {
+    for subscribers in [0, 1, 63, 64, 65, 2500_u64] {
+        let hamlet = Hamlet::with_followers(0).await;
+        let source = hamlet.place(&Owner::Post(POST));
+        let (actor, comment) = (UserId::from_raw(2000), CommentId::from_raw(8));
+        let mut rows = Rows::default();
+        let people: Vec<UserId> = (0..subscribers).map(|raw| UserId::from_raw(2000 + raw)).collect();
+        for user in &people {
+            let row = SubscriptionRow { mode: SubscriptionMode::Subscribed, position: Position(1) };
+            rows.subscriptions.insert((POST, *user), row);
+        }
+        let muted = SubscriptionRow { mode: SubscriptionMode::Muted, position: Position(1) };
+        rows.subscriptions.insert((POST, UserId::from_raw(3)), muted);
+        let body = CommentBody::from_row("Hello".to_owned());
+        let position = Position(6);
+        let row = CommentRow {
+            comment,
+            post: POST,
+            parent: None,
+            author: actor,
+            body,
+            revision: position,
+            edited_at: None,
+            deleted: false,
+            answered: false,
+        };
+        rows.comments.insert(comment, row);
+        let event = Event {
+            position,
+            write: WriteId::from_raw(10),
+            author: actor,
+            accepted_at: NOW,
+            happened: Happened::CommentCreated { post: POST, comment, parent: None, mentions: Vec::new() },
+            relays: Vec::new(),
+        };
+        let mut tx = hamlet.store(source).begin().await.expect("begins");
+        tx.rows_save(&rows).await.expect("saves");
+        let payload = encode_events(&[event]).expect("encodes");
+        tx.events_insert(&[EventsRow { lane: Lane(3), position, payload }]).await.expect("saves");
+        tx.commit().await.expect("commits");
+
+        let planner = Planner::new(Arc::clone(&hamlet) as Arc<dyn Ground>, source, 1 << 20, u64::MAX);
+        let (mut told, mut planned, mut open) = (Vec::new(), AT, None);
+        while planned < position {
+            let asked = LaneAsked { lane: Lane(3), planned, visible: position, open: open.take() };
+            for (_, plan) in planner.plan(vec![asked]).await.expect("plans") {
+                let plan = plan.expect("a plan");
+                told.extend(plan.notices.iter().map(|(_, notice)| notice.recipient()));
+                (planned, open) = (plan.planned, plan.open);
+            }
+        }
+
+        let mut expected: Vec<UserId> = people.into_iter().filter(|user| *user != actor).collect();
+        expected.insert(0, AUTHOR);
+        assert_eq!(told, expected, "{subscribers} subscribers");
     }
 }
