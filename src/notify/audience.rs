@@ -60,11 +60,11 @@ impl Errand {
 
     /// Tells a crowd that is small enough to be known together with the people beside it, who keep the reasons that they have.
     pub fn with_all_of_crowd(mut self, all: &[UserId], actor: UserId) -> Self {
-        if let Self::Tell { people, crowd, .. } = &mut self {
-            if let Some((_, kind)) = crowd.take() {
-                for user in all.iter().filter(|user| **user != actor) {
-                    people.entry(*user).or_insert(kind);
-                }
+        if let Self::Tell { people, crowd, .. } = &mut self
+            && let Some((_, kind)) = crowd.take()
+        {
+            for user in all.iter().filter(|user| **user != actor) {
+                people.entry(*user).or_insert(kind);
             }
         }
         self
