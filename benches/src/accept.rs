@@ -78,7 +78,7 @@ async fn measure_once(
 
 /// Waits until nothing is left of one load that could be part of the next.
 async fn told(server: &Server, mode: &str) -> Outcome<Duration> {
-    if mode == WORKING { server.told(TOLD_LIMIT).await } else { Ok(Duration::ZERO) }
+    if mode == WORKING { server.all_told(TOLD_LIMIT).await } else { Ok(Duration::ZERO) }
 }
 
 pub(crate) async fn closed(options: &Options, server: &Server, source: Source) -> Outcome<Measured> {
