@@ -31,7 +31,7 @@ pub(crate) async fn measure(options: &Options) -> Outcome<()> {
         // What is accepted and also applied, notifications included: it must not pile up.
         let load = load(options, &people, Pace::Closed);
         let full = load.run(&server).await?.all(202)?;
-        let drained = server.drained(Duration::from_secs(120)).await?;
+        let drained = server.all_told(Duration::from_secs(120)).await?;
         let capacity = full.latency.count() as f64 / (full.elapsed + drained).as_secs_f64();
         report.add("capacity", "comments/s", capacity);
         for part in [10, 50, 80] {
@@ -47,7 +47,7 @@ pub(crate) async fn measure(options: &Options) -> Outcome<()> {
                 report.add(&format!("p50 at {part} %"), "ms", median);
                 report.add(&format!("p99 at {part} %"), "ms", worst);
             }
-            server.drained(Duration::from_secs(120)).await?;
+            server.all_told(Duration::from_secs(120)).await?;
         }
     }
     server.stop().await?;
