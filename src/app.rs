@@ -26,7 +26,6 @@ use crate::api::stream::{StreamDoor, StreamInboxes, StreamPages};
 use crate::api::{self, Services};
 use crate::intake::Intake;
 use crate::intake::accounts::{AccountParts, AccountSettings, Accounts};
-use crate::ledger::Ledger;
 use crate::ledger::backlog::Backlog;
 use crate::ledger::blocks::Blocks;
 use crate::ledger::cards::Cards;
@@ -36,7 +35,9 @@ use crate::ledger::recovery;
 use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
+use crate::ledger::{Ledger, Shard};
 use crate::notify::delivery::Tools;
+use crate::notify::desk::Desk;
 use crate::notify::notification_dispatcher::DispatcherParts;
 use crate::notify::{Ground, Inbox};
 use crate::stream::desk::Above;
@@ -159,11 +160,14 @@ impl App {
         let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
         let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, runtime, &clock)?;
         let ground: Arc<dyn Ground> = Arc::clone(&ledger) as Arc<dyn Ground>;
+        let tools = Tools { ids: Arc::clone(&ids) };
+        let desk = |shard: &Shard| Arc::new(Desk::new(shard.store.clone(), tools.clone(), Arc::clone(&ledger.bus), Arc::clone(&clock)));
         let notify = DispatcherParts {
+            desks: ledger.shards.iter().map(desk).collect(),
             ground: Arc::clone(&ground),
             bus: Arc::clone(&ledger.bus),
             clock: Arc::clone(&clock),
-            tools: Tools { ids: Arc::clone(&ids) },
+            tools: tools.clone(),
             settings: config.notify.clone(),
             cache_bytes: cache / PARTICIPANTS_PART / ledger.shards.len() as u64,
             runtime: runtime.clone(),

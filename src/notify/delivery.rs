@@ -11,7 +11,9 @@ use super::coalesce;
 use super::preference::{Standing, admits};
 use crate::substrate::bus::{Hint, Told};
 use crate::substrate::store::rows::{Needs, Rows};
-use crate::substrate::store::{EntryKey, FIRST_ACTORS_MAX, NoticeStep, Store, StoreError, WindowKey, WindowRow, Withdrawal, WriteTx};
+use crate::substrate::store::{
+    EntryKey, FIRST_ACTORS_MAX, NoticeStep, Store, StoreError, StoreErrorKind, WindowKey, WindowRow, Withdrawal, WriteTx,
+};
 use crate::support::faults::planted;
 use crate::support::snowflake::{IdError, IdMaker};
 use crate::vocabulary::Millis;
@@ -32,6 +34,19 @@ pub enum DeliveryError {
     Store(#[from] StoreError),
     #[error("there is no id for an entry")]
     Id(#[from] IdError),
+    #[error("the shard's database could not be reached a moment ago")]
+    Down,
+}
+
+impl DeliveryError {
+    /// The shard is down: it is only to be waited for.
+    pub fn is_down(&self) -> bool {
+        match self {
+            Self::Store(error) => error.kind() == StoreErrorKind::Unavailable,
+            Self::Id(_) => false,
+            Self::Down => true,
+        }
+    }
 }
 
 /// What a delivery stands on besides its database.
@@ -41,7 +56,7 @@ pub struct Tools {
 }
 
 /// Delivers, and answers what open sockets may hear of it.
-pub async fn deliver(store: &Store, tools: &Tools, parcels: &[Parcel], now: Millis) -> Result<Vec<Hint>, DeliveryError> {
+pub async fn deliver(store: &Store, tools: &Tools, parcels: &[&Parcel], now: Millis) -> Result<Vec<Hint>, DeliveryError> {
     let notices = || parcels.iter().flat_map(|parcel| &parcel.notices);
     let mut hints = Vec::new();
     for notice in notices() {
@@ -142,13 +157,13 @@ async fn read_states(store: &Store, notices: impl Iterator<Item = &Notice>) -> R
     Ok(states)
 }
 
-async fn move_cursors_apart(store: &Store, parcels: &[Parcel]) -> Result<(), StoreError> {
+async fn move_cursors_apart(store: &Store, parcels: &[&Parcel]) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     tx.notice_cursors_advance(&steps_of(parcels)).await?;
     tx.commit().await
 }
 
-fn steps_of(parcels: &[Parcel]) -> Vec<NoticeStep> {
+fn steps_of(parcels: &[&Parcel]) -> Vec<NoticeStep> {
     parcels.iter().map(|parcel| NoticeStep { source: parcel.source, known: parcel.known, next: parcel.next }).collect()
 }
 

@@ -10,6 +10,7 @@ pub mod audience;
 pub mod book;
 pub mod coalesce;
 pub mod delivery;
+pub mod desk;
 pub mod ground;
 pub mod inbox;
 pub mod notification_dispatcher;

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::book::{Book, Parcel};
 use super::delivery::{self, DeliveryError, Tools};
+use super::desk::Desk;
 use super::planner::{LaneAsked, LanePlan, OpenCrowd, PlanError, Planner};
 use super::retention::{self, Retention};
 use super::{Ground, Visible};
@@ -67,6 +68,8 @@ pub struct DispatcherParts {
     pub ground: Arc<dyn Ground>,
     pub bus: Arc<dyn Bus>,
     pub clock: Arc<dyn Clock>,
+    /// Where what is for each shard is brought, by its index.
+    pub desks: Arc<[Arc<Desk>]>,
     pub tools: Tools,
     pub settings: Notify,
     /// Bytes of this shard's cache of participants.
@@ -272,10 +275,11 @@ impl NotificationDispatcher {
             return;
         }
         self.delivering.insert(destination);
-        let (store, tools, now) = (self.store(destination), self.parts.tools.clone(), self.parts.clock.now());
+        let Some(desk) = self.parts.desks.get(usize::from(destination.0)).map(Arc::clone) else { return };
+        let parcels = Arc::new(parcels);
         let delivered = self.parts.runtime.spawn(async move {
             let began = Instant::now();
-            let result = delivery::deliver(&store, &tools, &parcels, now).await;
+            let result = desk.deliver(Arc::clone(&parcels)).await;
             let took = began.elapsed();
             metrics::histogram!("sosik_delivery_seconds").record(took);
             (result, parcels, took)
@@ -283,34 +287,27 @@ impl NotificationDispatcher {
         context.spawn(delivered.into_actor(self).map(move |delivered, dispatcher, context| {
             dispatcher.delivering.remove(&destination);
             match delivered {
-                Ok((result, parcels, took)) => {
+                Ok((Some(result), parcels, took)) => {
                     let notices: usize = parcels.iter().map(|parcel| parcel.notices.len()).sum();
                     if result.is_ok() && notices >= RUSH_NOTICES {
                         dispatcher.hold(destination, took.min(REST_MAX), context);
                     }
                     dispatcher.ended(destination, result, &parcels, context);
                 }
-                Err(error) => {
-                    tracing::error!(%error, "a delivery was cut short; trying again");
-                    context.run_later(RETRY_AFTER, Self::step);
+                Ok((None, ..)) | Err(_) => {
+                    tracing::error!(shard = destination.0, "a delivery was cut short; asking how far it came");
+                    context.run_later(RETRY_AFTER, move |dispatcher, context| dispatcher.ask_cursors(destination, context));
                 }
             }
         }));
     }
 
-    fn ended(
-        &mut self,
-        destination: ShardIndex,
-        result: Result<Vec<Hint>, DeliveryError>,
-        parcels: &[Parcel],
-        context: &mut Context<Self>,
-    ) {
+    fn ended(&mut self, destination: ShardIndex, result: Result<(), DeliveryError>, parcels: &[Parcel], context: &mut Context<Self>) {
         match result {
-            Ok(hints) => {
+            Ok(()) => {
                 let notices: usize = parcels.iter().map(|parcel| parcel.notices.len()).sum();
                 metrics::counter!("sosik_notices_delivered_total").increment(notices as u64);
                 self.book.delivered(destination, parcels);
-                self.publish(hints);
                 self.step(context);
             }
             // It was told further than we knew: a commit succeeded although its answer did not come.
@@ -333,8 +330,7 @@ impl NotificationDispatcher {
     }
 
     fn try_later(&mut self, destination: ShardIndex, error: &DeliveryError, context: &mut Context<Self>) {
-        let is_down = matches!(error, DeliveryError::Store(store) if store.kind() == StoreErrorKind::Unavailable);
-        if is_down {
+        if error.is_down() {
             tracing::debug!(shard = destination.0, error = %Chain(error), "inboxes cannot be reached; trying again");
         } else {
             tracing::error!(shard = destination.0, error = %Chain(error), "inboxes were not told; trying again");

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::book::{Book, Cause, Notice, Parcel, What};
 use super::delivery::{DeliveryError, Tools, close_windows, deliver};
+use super::desk::Desk;
 use super::planner::{LaneAsked, OpenCrowd, Planner};
 use super::{Ground, Visible};
-use crate::substrate::bus::Hint;
+use crate::substrate::bus::{Hint, LocalBus};
 use crate::substrate::store::rows::{CommentRow, EventsRow, PostRow, RelationRow, Rows, SourceLane, SubscriptionRow, UserCounters};
 use crate::substrate::store::{Backend, CounterTable, FIRST_ACTORS_MAX, NoticeMark, Store, StoreError, StoreOptions};
 use crate::support::clock::{Clock, ManualClock};
@@ -143,7 +144,7 @@ async fn work(hamlet: &Arc<Hamlet>, tools: &Tools, automatic_up_to: u64, deliver
                 return told;
             }
             deliveries += 1;
-            let hints = deliver(store, tools, &parcels, NOW).await.expect("delivers");
+            let hints = deliver(store, tools, &parcels.iter().collect::<Vec<_>>(), NOW).await.expect("delivers");
             told += hints.iter().map(|hint| if let Hint::Inbox { told, .. } = hint { told.len() } else { 0 }).sum::<usize>();
             book.delivered(destination, &parcels);
         }
@@ -218,9 +219,9 @@ async fn a_storm_of_likes_makes_few_entries_and_counts_everybody_though_each_del
 
     for chunk in notices.chunks(500) {
         let next = chunk.last().expect("notices").mark;
-        let parcels = [Parcel { source, known, next, notices: chunk.to_vec() }];
-        deliver(store, &tools, &parcels, now).await.expect("delivers");
-        let again = deliver(store, &tools, &parcels, now).await.expect_err("it was told");
+        let parcel = Parcel { source, known, next, notices: chunk.to_vec() };
+        deliver(store, &tools, &[&parcel], now).await.expect("delivers");
+        let again = deliver(store, &tools, &[&parcel], now).await.expect_err("it was told");
         assert!(matches!(again, DeliveryError::Store(StoreError::Fenced)), "{again}");
         known = next;
         now += 300;
@@ -261,8 +262,8 @@ async fn a_window_knows_its_people_wherever_they_are_kept() {
 
     for chunk in notices.chunks(10) {
         let next = chunk.last().expect("notices").mark;
-        let parcels = [Parcel { source, known, next, notices: chunk.to_vec() }];
-        deliver(store, &tools, &parcels, NOW).await.expect("delivers");
+        let parcel = Parcel { source, known, next, notices: chunk.to_vec() };
+        deliver(store, &tools, &[&parcel], NOW).await.expect("delivers");
         known = next;
         let windows = store.snapshot().await.expect("a snapshot").audit_counters(CounterTable::Windows, None).await.expect("counts");
         assert!(windows.iter().all(|counted| counted.stored == counted.rows), "{windows:?}");
@@ -337,4 +338,30 @@ async fn all_who_subscribed_hear_of_a_comment_whether_they_are_few_or_many() {
         expected.insert(0, AUTHOR);
         assert_eq!(told, expected, "{subscribers} subscribers");
     }
+}
+
+/// While one source's parcels are delivered, those of others gather and go together; what ails one of them is its own.
+#[tokio::test]
+async fn a_source_that_is_not_where_it_thought_fails_alone() {
+    let hamlet = Hamlet::with_followers(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = hamlet.store(hamlet.place(&Owner::Inbox(AUTHOR))).clone();
+    let tools = tools(&folder);
+    let desk = Desk::new(store.clone(), tools.clone(), Arc::new(LocalBus::default()), Arc::new(ManualClock::at(NOW)));
+    let bring = |lane: u16, known: u64, position: u64| {
+        let known = NoticeMark { position: Position(known), recipient: 0 };
+        let notices = vec![like(position, u64::from(lane), true)];
+        let source = SourceLane { shard: ShardIndex(0), lane: Lane(lane) };
+        desk.deliver(Arc::new(vec![Parcel { source, known, next: notices[0].mark, notices }]))
+    };
+
+    let (first, wrong, right, last) = tokio::join!(bring(3, 0, 5), bring(4, 2, 5), bring(5, 0, 5), bring(3, 0, 5));
+
+    assert!(matches!(first, Some(Ok(()))), "{first:?}");
+    assert!(matches!(wrong, Some(Err(DeliveryError::Store(StoreError::Fenced)))), "{wrong:?}");
+    assert!(matches!(right, Some(Ok(()))), "{right:?}");
+    assert!(matches!(last, Some(Err(DeliveryError::Store(StoreError::Fenced)))), "the same again: {last:?}");
+    close_windows(&store, &tools, NOW + 1000).await.expect("closes");
+    let entries = store.snapshot().await.expect("a snapshot").inbox_after(AUTHOR, 0, 9).await.expect("entries");
+    assert_eq!(entries.iter().map(|entry| entry.line.count).collect::<Vec<_>>(), [1, 1]);
 }

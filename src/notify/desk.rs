@@ -1,0 +1,102 @@
+//! The desk of one destination: parcels of all dispatchers for one shard's inboxes, delivered together.
+//!
+//! Parcels come in from any number of sources; while one transaction is under way the next ones gather, and go into one transaction. Each
+//! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus, in the order of the commits.
+//! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use super::book::Parcel;
+use super::delivery::{self, DeliveryError, Tools};
+use crate::substrate::bus::{Bus, Hint};
+use crate::substrate::store::Store;
+use crate::support::clock::Clock;
+use crate::support::lock::lock;
+
+/// Notices of one transaction, if it has more than one source's.
+const NOTICES_MAX: usize = 1000;
+
+/// What one source brought, and where its answer goes.
+struct Submission {
+    parcels: Arc<Vec<Parcel>>,
+    answer: oneshot::Sender<Result<(), DeliveryError>>,
+}
+
+impl Submission {
+    fn notices(&self) -> usize {
+        self.parcels.iter().map(|parcel| parcel.notices.len()).sum()
+    }
+}
+
+/// Where all dispatchers bring what is for one shard.
+pub struct Desk {
+    store: Store,
+    tools: Tools,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+    waiting: Mutex<Vec<Submission>>,
+    /// Whoever has the turn delivers for all who wait.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Desk {
+    pub fn new(store: Store, tools: Tools, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, tools, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Delivers parcels of one source, with what others bring at the same time. `None`: whoever had the turn ended without an answer.
+    pub async fn deliver(&self, parcels: Arc<Vec<Parcel>>) -> Option<Result<(), DeliveryError>> {
+        let (answer, mut answered) = oneshot::channel();
+        lock(&self.waiting).push(Submission { parcels, answer });
+        let _turn = self.turn.lock().await;
+        loop {
+            match answered.try_recv() {
+                Ok(result) => return Some(result),
+                Err(oneshot::error::TryRecvError::Closed) => return None,
+                Err(oneshot::error::TryRecvError::Empty) => self.deliver_next().await,
+            }
+        }
+    }
+
+    /// One transaction for those who came first.
+    async fn deliver_next(&self) {
+        let together = self.take();
+        let parcels: Vec<&Parcel> = together.iter().flat_map(|submission| submission.parcels.iter()).collect();
+        metrics::histogram!("sosik_delivery_sources").record(together.len() as f64);
+        let result = self.try_deliver(&parcels).await;
+        if together.len() > 1 && result.is_err() {
+            // Each for itself: most often one source was not where it thought. A database that is down is not asked again for each.
+            let mut is_down = result.is_err_and(|error| error.is_down());
+            for submission in together {
+                let parcels: Vec<&Parcel> = submission.parcels.iter().collect();
+                let alone = if is_down { Err(DeliveryError::Down) } else { self.try_deliver(&parcels).await };
+                is_down |= alone.as_ref().is_err_and(DeliveryError::is_down);
+                drop(submission.answer.send(alone));
+            }
+            return;
+        }
+        let mut result = Some(result);
+        for submission in together {
+            drop(submission.answer.send(result.take().unwrap_or(Ok(()))));
+        }
+    }
+
+    async fn try_deliver(&self, parcels: &[&Parcel]) -> Result<(), DeliveryError> {
+        let hints: Vec<Hint> = delivery::deliver(&self.store, &self.tools, parcels, self.clock.now()).await?;
+        hints.into_iter().for_each(|hint| self.bus.publish(hint));
+        Ok(())
+    }
+
+    fn take(&self) -> Vec<Submission> {
+        let mut waiting = lock(&self.waiting);
+        let mut notices = 0;
+        let fitting = waiting.iter().take_while(|submission| {
+            notices += submission.notices();
+            notices <= NOTICES_MAX
+        });
+        let count = fitting.count().max(1).min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+}
