@@ -220,13 +220,8 @@ async fn the_newest_socket_over_the_limit_is_closed_and_a_place_that_is_left_is_
 
     first.close().await;
     within(EVENT_TIMEOUT, "a free place", async || {
-        let mut socket = Socket::unread(&people[0]).await;
-        let (_, code) = tokio::select! {
-            _ = async { socket.event("hello").await } => return Some(()),
-            closed = async { (Vec::<Value>::new(), Socket::unread(&people[0]).await.close_code().await) } => closed,
-        };
-        assert_eq!(code, 4413);
-        None
+        let greeting = Socket::unread(&people[0]).await.greeting().await;
+        greeting.map_err(|code| assert_eq!(code, 4413, "while the place is taken")).ok()
     })
     .await;
 }

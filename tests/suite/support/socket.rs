@@ -104,6 +104,11 @@ impl Socket {
         }
     }
 
+    /// The first event, or the code with which the socket was closed instead.
+    pub(crate) async fn greeting(&mut self) -> Result<Value, u16> {
+        self.receive(Instant::now() + EVENT_TIMEOUT).await.expect("a greeting or a goodbye")
+    }
+
     /// The next event, whatever it is.
     pub(crate) async fn next(&mut self) -> Value {
         if let Some(event) = self.passed.pop_front() {
