@@ -7,32 +7,56 @@
     reason = "the trait of sea-orm-migration elides the lifetime of SchemaManager, and async_trait wants the same"
 )]
 
+use std::pin::Pin;
+
 use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::prelude::{MigrationTrait, MigratorTrait};
 use sea_orm_migration::sea_orm::DbBackend;
 
-mod m000001_lanes;
-mod m000002_posts;
-mod m000003_users;
-mod m000004_accounts;
-mod m000005_followed_before;
-mod m000006_inboxes;
-mod m000007_first_actors;
+/// Declares the files of the migrations, and lists them: a migration has the name of its file.
+macro_rules! migrations {
+    ($($file:ident),* $(,)?) => {
+        $(mod $file;)*
+
+        fn all() -> Vec<Box<dyn MigrationTrait>> {
+            vec![$(Box::new(Step { name: stringify!($file), up: |manager| Box::pin($file::up(manager)) })),*]
+        }
+    };
+}
+
+migrations!(m000001_lanes, m000002_posts, m000003_users, m000004_accounts, m000005_followed_before, m000006_inboxes, m000007_first_actors,);
 
 /// All migrations in their order.
 pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m000001_lanes::Migration),
-            Box::new(m000002_posts::Migration),
-            Box::new(m000003_users::Migration),
-            Box::new(m000004_accounts::Migration),
-            Box::new(m000005_followed_before::Migration),
-            Box::new(m000006_inboxes::Migration),
-            Box::new(m000007_first_actors::Migration),
-        ]
+        all()
+    }
+}
+
+/// One migration.
+struct Step {
+    name: &'static str,
+    up: for<'run> fn(&'run SchemaManager<'run>) -> Running<'run>,
+}
+
+type Running<'run> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'run>>;
+
+impl MigrationName for Step {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Step {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        (self.up)(manager).await
     }
 }
 
@@ -91,4 +115,18 @@ fn index(name: &'static str, table: &'static str, columns: &[&'static str]) -> I
         index.col(*column);
     }
     index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_keeps_its_name_since_databases_remember_it() {
+        let names: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+
+        assert_eq!(names[0], "m000001_lanes");
+        assert_eq!(names[6], "m000007_first_actors");
+        assert!(names.is_sorted());
+    }
 }

@@ -4,21 +4,11 @@ use sea_orm_migration::prelude::*;
 
 use super::flag;
 
-#[derive(DeriveMigrationName)]
-pub(super) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    fn use_transaction(&self) -> Option<bool> {
-        Some(true)
+pub(super) async fn up(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    // One column a statement: SQLite takes no more. Follows that stand are known by themselves; those ended before are forgotten.
+    for column in ["has_followed", "was_followed"] {
+        let added = Table::alter().table("relations").add_column(flag(column).default(false)).take();
+        manager.alter_table(added).await?;
     }
-
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // One column a statement: SQLite takes no more. Follows that stand are known by themselves; those ended before are forgotten.
-        for column in ["has_followed", "was_followed"] {
-            let added = Table::alter().table("relations").add_column(flag(column).default(false)).take();
-            manager.alter_table(added).await?;
-        }
-        Ok(())
-    }
+    Ok(())
 }

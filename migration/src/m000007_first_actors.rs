@@ -4,18 +4,8 @@ use sea_orm_migration::prelude::*;
 
 use super::bytes;
 
-#[derive(DeriveMigrationName)]
-pub(super) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    fn use_transaction(&self) -> Option<bool> {
-        Some(true)
-    }
-
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // Windows that are open have all their people beside them, which is as good.
-        let added = Table::alter().table("inbox_windows").add_column(bytes("first_actors").default(Vec::<u8>::new())).take();
-        manager.alter_table(added).await
-    }
+pub(super) async fn up(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    // Windows that are open have all their people beside them, which is as good.
+    let added = Table::alter().table("inbox_windows").add_column(bytes("first_actors").default(Vec::<u8>::new())).take();
+    manager.alter_table(added).await
 }
