@@ -15,11 +15,11 @@ use crate::substrate::journal::Journal;
 use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
 use crate::substrate::store::rows::LaneRow;
 use crate::substrate::store::{Backend, ShardIdentity, Store, StoreError, StoreOptions};
-use crate::support::config::{Config, Member};
+use crate::support::config::{Config, Member, Postgres};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
 
-/// Connections for reads of a shard: one shares its snapshots among many, the others serve pages.
+/// Connections for reads of a SQLite shard: one shares its snapshots among many, the others serve pages.
 const READERS: u32 = 3;
 
 /// How long the records of a crowd may wait for each other before they are synced together. Chosen, not yet found by measuring.
@@ -40,17 +40,35 @@ impl Opened {
     }
 }
 
-/// Opens and migrates a member's database.
-pub async fn open_store(member: &Member, folder: &Path) -> Result<Store, StartError> {
-    let name = &member.name;
-    let doing = |what: &str| StartError::while_doing::<StoreError>(&format!("{what} the shard {name}"));
-    let Some(file) = member.sqlite_file(folder) else {
-        let source = std::io::Error::new(std::io::ErrorKind::Unsupported, "only sqlite: members are served in this release");
-        return Err(StartError::while_doing(&format!("open the shard {name}"))(source));
+/// Opens a member's database. It does not look at the schema.
+pub async fn connect(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
+    let (backend, options) = match (member.postgres_url(), member.sqlite_file(folder)) {
+        (Some(url), _) => (Backend::Postgres(url), postgres_options(&config.postgres)),
+        (None, Some(file)) => (Backend::Sqlite(file), StoreOptions { readers: READERS, ..StoreOptions::default() }),
+        (None, None) => {
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "its URL names no database");
+            return Err(StartError::while_doing(&format!("open the shard {}", member.name))(source));
+        }
     };
-    let options = StoreOptions { readers: READERS, ..StoreOptions::default() };
-    let store = Store::open(&Backend::Sqlite(file), options).await.map_err(doing("open"))?;
-    let migrated = store.migrate().await.map_err(doing("migrate"))?;
+    Store::open(&backend, options).await.map_err(StartError::while_doing(&format!("open the shard {}", member.name)))
+}
+
+fn postgres_options(postgres: &Postgres) -> StoreOptions {
+    StoreOptions {
+        readers: postgres.readers.into(),
+        writers: postgres.writers.into(),
+        pool_wait: postgres.connect_timeout,
+        statement_wait: postgres.statement_timeout,
+        lock_wait: postgres.lock_timeout,
+        idle_wait: postgres.idle_in_transaction_timeout,
+    }
+}
+
+/// Opens and migrates a member's database.
+pub async fn open_store(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
+    let name = &member.name;
+    let store = connect(config, member, folder).await?;
+    let migrated = store.migrate().await.map_err(StartError::while_doing(&format!("migrate the shard {name}")))?;
     if !migrated.steps.is_empty() {
         tracing::info!(shard = %name, steps = migrated.steps.len(), "migrated");
     }
@@ -60,7 +78,7 @@ pub async fn open_store(member: &Member, folder: &Path) -> Result<Store, StartEr
 pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Result<Opened, StartError> {
     let mut stores: Vec<(Arc<str>, Store, ShardIdentity, Vec<LaneRow>)> = Vec::new();
     for member in &config.shards.members {
-        let store = open_store(member, folder).await?;
+        let store = open_store(config, member, folder).await?;
         let doing = || StartError::while_doing::<StoreError>(&format!("read the shard {}", member.name));
         let identity = store.identity().await.map_err(doing())?;
         let lanes = store.snapshot().await.map_err(doing())?.lanes().await.map_err(doing())?;

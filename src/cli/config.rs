@@ -11,15 +11,22 @@ pub(super) fn check(config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The promises of the embedded mode, each with its state.
+/// The promises, each with its state.
 fn promises(config: &Config) -> Vec<String> {
     let applying = match config.write.workers {
         Workers::Fixed(0) => "off: write.workers = 0 accepts without applying",
         _ => "on",
     };
     let limits = if config.limits.enabled { "on" } else { "off: limits.enabled = false" };
+    let in_postgres = config.shards.members.iter().any(|member| member.postgres_url().is_some());
+    let survives = match in_postgres {
+        true => {
+            "on, if the disks honour flushes and no primary is replaced by a standby that was behind; the start checks each server's settings"
+        }
+        false => "on, if the disk honours flushes",
+    };
     vec![
-        "# G1 an accepted write survives: on, if the disk honours flushes".to_owned(),
+        format!("# G1 an accepted write survives: {survives}"),
         "# G2 each write takes effect exactly once, G3 its author sees it at once: on".to_owned(),
         format!("# writes become visible to others: {applying}"),
         format!("# limits per user and per address: {limits}"),

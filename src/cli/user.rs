@@ -81,7 +81,7 @@ impl<'config> Users<'config> {
         let member = &self.config.shards.members[usize::from(shard.0)];
         match self.stores.entry(shard) {
             std::collections::hash_map::Entry::Occupied(open) => Ok(open.into_mut()),
-            std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(app::open_store(member, &self.folder).await?)),
+            std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(app::open_store(self.config, member, &self.folder).await?)),
         }
     }
 

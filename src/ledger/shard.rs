@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::settlement::Unsure;
-use super::shard_reader::{Loaded, Marks, ShardReader};
+use super::shard_reader::{Loaded, Marks, READ_PATIENCE, ShardReader};
 use super::view::ViewError;
 use crate::notify::Visible;
 use crate::substrate::store::rows::Needs;
@@ -152,7 +152,10 @@ impl Shard {
     /// A consistent state to read from, for pages.
     pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
         planted_outage(&self.name).map_err(|error| self.failed(&error))?;
-        self.store.snapshot().await.map_err(|error| self.failed(&error))
+        match tokio::time::timeout(READ_PATIENCE, self.store.snapshot()).await {
+            Ok(snapshot) => snapshot.map_err(|error| self.failed(&error)),
+            Err(_elapsed) => Err(ViewError::Unavailable { shard: self.name.to_string() }),
+        }
     }
 
     /// How far the lanes are in a snapshot.

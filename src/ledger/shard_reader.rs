@@ -2,9 +2,10 @@
 //!
 //! Needs go in; rows, with the marks of the lanes, come out, all from one snapshot. While one snapshot is being read, further needs gather and
 //! share the next: a lone read waits for nobody, a hundred at once cost five statements. Full: the caller waits for a place,
-//! so at most [`ASKS_MAX`] reads of a shard are in hand.
+//! so at most [`ASKS_MAX`] reads of a shard are in hand. While the shard is down callers hear so at once, and it is tried meanwhile.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::hot_posts::{HotPosts, PEOPLE_MAX, WholePost};
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
-use crate::substrate::store::{Store, StoreError};
+use crate::substrate::store::{Store, StoreError, StoreErrorKind};
 use crate::support::faults::planted;
 use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::{LANES, Lane, LaneAddress, Owner, ShardIndex};
@@ -26,7 +27,10 @@ const CROWD: usize = 6;
 /// How long it waits. The runtime's timer counts in milliseconds.
 const GATHERING: Duration = Duration::from_millis(1);
 /// A shard that has not answered by then is treated as one that cannot be read.
-const READ_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long after a failed read the shard is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// How far the lanes were in the snapshot that some rows came from.
 #[derive(Debug, Clone)]
@@ -154,8 +158,29 @@ impl ReadLoop {
     /// Answers until the last [`ShardReader`] is gone.
     pub async fn run(mut self) {
         let mut asks = Vec::with_capacity(ASKS_PER_SNAPSHOT);
-        while self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await > 0 {
+        let mut trial: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
+        loop {
+            let received = match &mut trial {
+                None => self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await,
+                Some(answers) => tokio::select! {
+                    () = answers => {
+                        trial = None;
+                        continue;
+                    }
+                    received = self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT) => received,
+                },
+            };
+            if received == 0 {
+                return;
+            }
             fail::fail_point!("reader::panic");
+            if trial.is_some() {
+                let failed = ReadFailed { shard: Arc::clone(&self.shard), reason: "it is down, and being tried".into() };
+                for reply in asks.drain(..).filter_map(|ask| ask.reply) {
+                    let _left = reply.send(Err(failed.clone()));
+                }
+                continue;
+            }
             if (CROWD..ASKS_PER_SNAPSHOT).contains(&asks.len()) {
                 tokio::time::sleep(GATHERING).await;
                 while asks.len() < ASKS_PER_SNAPSHOT
@@ -182,11 +207,16 @@ impl ReadLoop {
                     }
                 }
             }
+            let mut is_down = false;
             if !viewers.is_empty() {
-                self.answer(self.load_posts(&sights).await, viewers);
+                is_down |= self.answer(in_time(self.load_posts(&sights)).await, viewers);
             }
             if !others.is_empty() {
-                self.answer(self.load(&needs, marks).await, others);
+                is_down |= self.answer(in_time(self.load(&needs, marks)).await, others);
+            }
+            if is_down {
+                trial = Some(Box::pin(answers_again(Arc::clone(&self.shard), self.store.clone())));
+                continue;
             }
             if !hot.is_empty()
                 && let Err(error) = self.load_hot(hot).await
@@ -196,7 +226,9 @@ impl ReadLoop {
         }
     }
 
-    fn answer(&self, loaded: Result<Loaded, StoreError>, replies: Vec<Reply>) {
+    /// Tells those who asked; says whether the shard is down.
+    fn answer(&self, loaded: Result<Loaded, StoreError>, replies: Vec<Reply>) -> bool {
+        let is_down = matches!(&loaded, Err(error) if error.kind() == StoreErrorKind::Unavailable);
         let answer = match loaded {
             Ok(loaded) => Ok(Arc::new(loaded)),
             Err(error) => {
@@ -207,6 +239,7 @@ impl ReadLoop {
         for reply in replies {
             let _left = reply.send(answer.clone());
         }
+        is_down
     }
 
     async fn load_posts(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Loaded, StoreError> {
@@ -241,6 +274,28 @@ impl ReadLoop {
         let marks = if marks { Some(Marks::new(&snapshot.lanes().await?, snapshot.relay_cursors().await?)) } else { None };
         let rows = snapshot.rows_load(needs).await?;
         Ok(Loaded { rows, marks })
+    }
+}
+
+/// What is read, unless those who asked have given up: a shard that hangs must not hold those who ask later.
+async fn in_time(read: impl Future<Output = Result<Loaded, StoreError>>) -> Result<Loaded, StoreError> {
+    let waited = READ_PATIENCE;
+    tokio::time::timeout(waited, read).await.unwrap_or(Err(StoreError::NoAnswer { waited }))
+}
+
+/// Ends when the shard can be read again.
+async fn answers_again(shard: Arc<str>, store: Store) {
+    loop {
+        tokio::time::sleep(TRY_AGAIN_AFTER).await;
+        let tried = async {
+            super::shard::planted_outage(&shard)?;
+            store.snapshot().await?.lanes().await
+        };
+        match tried.await {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {}
+            // What else is wrong with it, the next who asks is told.
+            _ => return,
+        }
     }
 }
 

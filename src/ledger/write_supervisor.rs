@@ -290,7 +290,7 @@ impl WriteSupervisor {
         let crowd = u16::try_from(self.in_flight.len() + 1).unwrap_or(u16::MAX);
         let flight = InFlight { job: next.job, attempts: next.attempts, began: Instant::now(), crowd, delivery: next.delivery };
         self.in_flight.insert(id, flight);
-        metrics::gauge!("sosik_batches_in_flight", "shard" => self.shard().name.to_string()).set(self.in_flight.len() as f64);
+        self.show_in_flight();
         let ended = async move {
             match reply {
                 Ok(reply) => (reply.await, worker),
@@ -302,6 +302,14 @@ impl WriteSupervisor {
         }));
     }
 
+    fn show_limit(&self) {
+        metrics::gauge!("sosik_workers_limit", "shard" => self.shard().name.to_string()).set(f64::from(self.limiter.limit()));
+    }
+
+    fn show_in_flight(&self) {
+        metrics::gauge!("sosik_batches_in_flight", "shard" => self.shard().name.to_string()).set(self.in_flight.len() as f64);
+    }
+
     fn hire(&self) -> Mailbox<WriteWorker> {
         let worker = WriteWorker::new(Arc::clone(&self.ledger), self.shard, self.runtime.clone());
         Mailbox::new(worker.start(), "write_worker", 1)
@@ -310,6 +318,7 @@ impl WriteSupervisor {
     /// A job has ended, one way or the other. A worker that panicked is let go; its job is not.
     fn ended(&mut self, id: u64, result: Result<Result<(), JobError>, Gone>, worker: Mailbox<WriteWorker>, context: &mut Context<Self>) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
+        self.show_in_flight();
         let result = match result {
             Ok(result) => {
                 self.idle.push(worker);
@@ -319,6 +328,7 @@ impl WriteSupervisor {
         };
         match result {
             Ok(()) => self.committed(flight),
+            Err(error) if error.is_conflict() => self.conflicted(flight, &error),
             Err(error) if error.is_shard_down() => self.shard_down(flight, &error, context),
             Err(error) if error.is_fenced() => self.fenced(flight, context),
             Err(error) => self.failed(flight, &error, context),
@@ -359,8 +369,8 @@ impl WriteSupervisor {
         let (rows, bytes) = entries.fold((0, 0), |(rows, bytes), entry| (rows + 1, bytes + entry_bytes(entry) as u64));
         if let Some(decision) = self.limiter.observe(Sample { latency, rows, bytes, in_flight }) {
             let shard = self.shard().name.to_string();
-            metrics::gauge!("sosik_workers_limit", "shard" => shard.clone()).set(f64::from(decision.limit));
             metrics::counter!("sosik_workers_decisions_total", "shard" => shard, "reason" => decision.reason.as_str()).increment(1);
+            self.show_limit();
         }
     }
 
@@ -378,6 +388,8 @@ impl Actor for WriteSupervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
+        self.show_limit();
+        self.show_in_flight();
         self.step(context);
     }
 }
@@ -429,6 +441,7 @@ impl Handler<Envelope<SetWorkers>> for WriteSupervisor {
 
     fn handle(&mut self, envelope: Envelope<SetWorkers>, context: &mut Context<Self>) {
         self.limiter = envelope.order.0;
+        self.show_limit();
         envelope.ticket.answer(());
         self.step(context);
     }

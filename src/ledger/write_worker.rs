@@ -44,6 +44,11 @@ impl JobError {
         matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Unavailable)
     }
 
+    /// Whether the database gave way to another transaction: it can be tried again at once.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_conflict())
+    }
+
     /// Whether a lane or a cursor is not where it was known to be.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Fenced)
@@ -106,6 +111,7 @@ pub(super) async fn run(ledger: &Ledger, shard: ShardIndex, job: &Job) -> Result
         Job::Deliver(parcels) => deliver(ledger, shard, parcels).await,
         Job::Relayed(lanes) => {
             let mut transaction = shard.store.begin().await?;
+            transaction.lanes_lock(&lanes.iter().map(|(lane, _)| *lane).collect::<Vec<_>>()).await?;
             for (lane, through) in lanes {
                 transaction.lane_relayed(*lane, *through).await?;
             }

@@ -26,7 +26,7 @@ impl WriteSupervisor {
         self.failures += 1;
         self.failures_in_row += 1;
         let reason = told(error);
-        if self.down.is_none() {
+        if self.down.as_ref() != Some(&reason) {
             tracing::warn!(shard = %self.shard().name, error = %reason, "the shard's database does not take writes; trying again");
         }
         self.down = Some(reason);
@@ -35,6 +35,13 @@ impl WriteSupervisor {
         }
         self.retries.push_back(Retry { job: flight.job, attempts: flight.attempts, delivery: flight.delivery });
         self.pause(context);
+    }
+
+    /// The database chose another transaction over this one. It chooses one of two, so that somebody always goes on.
+    pub(super) fn conflicted(&mut self, flight: InFlight, error: &JobError) {
+        tracing::debug!(shard = %self.shard().name, job = flight.job.name(), error = %told(error), "rolled back for another; again at once");
+        metrics::counter!("sosik_conflicts_total", "shard" => self.shard().name.to_string()).increment(1);
+        self.retries.push_back(Retry { job: flight.job, attempts: flight.attempts, delivery: flight.delivery });
     }
 
     pub(super) fn failed(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {

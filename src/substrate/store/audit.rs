@@ -2,9 +2,9 @@
 //!
 //! Where the last page ended goes in; the next page comes out, an empty one at the end.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
-use sea_orm::{ConnectionTrait, Statement, Value};
-use sosik_entities::{author_posts, names, posts, relations};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Func, Order, Query, SubQueryStatement};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use sosik_entities::{author_posts, comments, names, posts, relations};
 
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::owner::NameKey;
@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::relations::{AuthorPosts, Relations};
 use super::rows::{AuthorPostRow, RelationRow};
 use super::snapshot::Snapshot;
-use super::values::{get, number, post, unsigned, user};
+use super::values::{get, number, post, unsigned, unsigned_or_null, user};
 
 /// Rows of a page: a few pages are in memory at once, and one statement looks all of a page's keys up elsewhere.
 pub const AUDIT_ROWS: u64 = 1000;
@@ -113,32 +113,100 @@ pub struct Counted {
     pub rows: Vec<i64>,
 }
 
-/// A column whose id says on which shard its row belongs.
+/// Rows that a report counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlacedBy {
-    pub table: &'static str,
-    pub column: &'static str,
+pub enum Family {
+    /// Posts, their likes, counters and subscriptions.
+    Posts,
+    /// Comments, their likes and counters.
+    Comments,
+    /// What a user has done and whom he knows: relations, mutes, the index of his posts, what is kept of his writes.
+    Users,
+    /// Accounts, sessions and preferences.
+    Accounts,
+    Inboxes,
+    Names,
 }
 
-/// All tables that are placed by an id; names are placed by themselves.
-pub const PLACED: [PlacedBy; 16] = [
-    PlacedBy { table: "posts", column: "post" },
-    PlacedBy { table: "post_counters", column: "post" },
-    PlacedBy { table: "post_likes", column: "post" },
-    PlacedBy { table: "subscriptions", column: "post" },
-    PlacedBy { table: "comments", column: "post" },
-    PlacedBy { table: "accounts", column: "user" },
-    PlacedBy { table: "sessions", column: "user" },
-    PlacedBy { table: "relations", column: "owner" },
-    PlacedBy { table: "mutes", column: "owner" },
-    PlacedBy { table: "author_posts", column: "author" },
-    PlacedBy { table: "user_counters", column: "user" },
-    PlacedBy { table: "inbox_entries", column: "owner" },
-    PlacedBy { table: "inbox_states", column: "owner" },
-    PlacedBy { table: "inbox_windows", column: "owner" },
-    PlacedBy { table: "inbox_window_actors", column: "owner" },
-    PlacedBy { table: "preferences", column: "user" },
+impl Family {
+    pub const ALL: [Self; 6] = [Self::Posts, Self::Comments, Self::Users, Self::Accounts, Self::Inboxes, Self::Names];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Posts => "posts",
+            Self::Comments => "comments",
+            Self::Users => "users",
+            Self::Accounts => "accounts",
+            Self::Inboxes => "inboxes",
+            Self::Names => "names",
+        }
+    }
+}
+
+/// Where a row holds the id that says on which shard it belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlacedBy {
+    /// The column that pages go by.
+    Key,
+    /// Another column, in a table with one row a key.
+    Column(&'static str),
+    /// The post of the comment that pages go by.
+    PostOfComment,
+}
+
+/// A table whose rows are placed by an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    pub table: &'static str,
+    pub family: Family,
+    /// The column that pages go by: the first of a key or of an index, so that a page reads no more than it answers.
+    pub key: &'static str,
+    pub by: PlacedBy,
+}
+
+const fn placed(family: Family, table: &'static str, key: &'static str, by: PlacedBy) -> Placed {
+    Placed { table, family, key, by }
+}
+
+/// All tables that are placed by an id; names are placed by themselves. What belongs to a lane and not to an owner (events, cursors, dead
+/// letters) is not among them: it goes with its shard.
+pub const PLACED: [Placed; 19] = [
+    placed(Family::Posts, "posts", "post", PlacedBy::Key),
+    placed(Family::Posts, "post_counters", "post", PlacedBy::Key),
+    placed(Family::Posts, "post_likes", "post", PlacedBy::Key),
+    placed(Family::Posts, "subscriptions", "post", PlacedBy::Key),
+    placed(Family::Comments, "comments", "post", PlacedBy::Key),
+    placed(Family::Comments, "comment_counters", "comment", PlacedBy::PostOfComment),
+    placed(Family::Comments, "comment_likes", "comment", PlacedBy::PostOfComment),
+    placed(Family::Users, "relations", "owner", PlacedBy::Key),
+    placed(Family::Users, "mutes", "owner", PlacedBy::Key),
+    placed(Family::Users, "author_posts", "author", PlacedBy::Key),
+    placed(Family::Users, "user_counters", "user", PlacedBy::Key),
+    placed(Family::Users, "kept_writes", "write", PlacedBy::Column("author")),
+    placed(Family::Accounts, "accounts", "user", PlacedBy::Key),
+    placed(Family::Accounts, "sessions", "user", PlacedBy::Key),
+    placed(Family::Accounts, "preferences", "user", PlacedBy::Key),
+    placed(Family::Inboxes, "inbox_entries", "owner", PlacedBy::Key),
+    placed(Family::Inboxes, "inbox_states", "owner", PlacedBy::Key),
+    placed(Family::Inboxes, "inbox_windows", "owner", PlacedBy::Key),
+    placed(Family::Inboxes, "inbox_window_actors", "owner", PlacedBy::Key),
 ];
+
+impl Placed {
+    /// Whether each post, or each user, has exactly one row here.
+    pub fn lists_owners(&self) -> bool {
+        matches!(self.table, "posts" | "accounts")
+    }
+}
+
+/// The rows of one key of a [`Placed`] table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedRows {
+    pub key: u64,
+    /// The id by which they are placed; absent if a comment that they are about is not there.
+    pub placed_by: Option<u64>,
+    pub rows: u64,
+}
 
 impl Snapshot {
     /// Counters beside the numbers of the rows that they count.
@@ -156,17 +224,40 @@ impl Snapshot {
         Ok(page)
     }
 
-    /// The ids by which a table's rows are placed, each once.
-    pub async fn audit_placed(&mut self, by: PlacedBy, after: Option<u64>) -> Result<Vec<u64>, StoreError> {
+    /// How many rows each key of a table has, and by which id they are placed.
+    pub async fn audit_placed(&mut self, table: Placed, after: Option<u64>) -> Result<Vec<PlacedRows>, StoreError> {
+        let placed_by: Expr = match table.by {
+            PlacedBy::Key => Expr::col(table.key),
+            PlacedBy::Column(column) => Expr::col(column).min(),
+            PlacedBy::PostOfComment => {
+                let this = Expr::col((comments::Entity, comments::Column::Comment)).eq(Expr::col((table.table, table.key)));
+                SubQueryStatement::from(Query::select().column(comments::Column::Post).from(comments::Entity).and_where(this).take()).into()
+            }
+        };
         let query = Query::select()
-            .distinct()
-            .column(by.column)
-            .from(by.table)
-            .and_where(Expr::col(by.column).gt(after.map_or(BEFORE_ALL, u64::cast_signed)))
-            .order_by(by.column, Order::Asc)
+            .column(table.key)
+            .expr(placed_by)
+            .expr(Func::count(Expr::col(Asterisk)))
+            .from(table.table)
+            .and_where(Expr::col(table.key).gt(after.map_or(BEFORE_ALL, u64::cast_signed)))
+            .group_by_col(table.key)
+            .order_by(table.key, Order::Asc)
             .limit(AUDIT_ROWS)
             .take();
-        self.link.rows(&query).await?.iter().map(|row| Ok(unsigned(row, 0)?)).collect()
+        let placed = |row: &QueryResult| -> Result<PlacedRows, StoreError> {
+            Ok(PlacedRows { key: unsigned(row, 0)?, placed_by: unsigned_or_null(row, 1)?, rows: unsigned(row, 2)? })
+        };
+        self.link.rows(&query).await?.iter().map(placed).collect()
+    }
+
+    /// How many bytes the whole database takes on its disk, without its log.
+    pub async fn database_bytes(&mut self) -> Result<u64, StoreError> {
+        let text = match self.link.backend {
+            DbBackend::Sqlite => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            _ => "SELECT pg_database_size(current_database())",
+        };
+        let row = self.link.transaction.query_one_raw(Statement::from_string(self.link.backend, text)).await?;
+        row.map_or(Ok(0), |row| Ok(unsigned(&row, 0)?))
     }
 
     pub async fn audit_names(&mut self, after: Option<&NameKey>) -> Result<Vec<NameKey>, StoreError> {

@@ -7,6 +7,7 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, ValueTuple};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Statement, StatementBuilder, Value};
@@ -66,16 +67,27 @@ pub(super) struct Link {
     pub(super) transaction: DatabaseTransaction,
     pub(super) backend: DbBackend,
     pub(super) shapes: Arc<Shapes>,
+    /// How long it waits for an answer.
+    pub(super) patience: Option<Duration>,
+}
+
+/// Waits for an answer as long as is allowed: what is not answered by then is lost with its connection.
+pub(super) async fn answered<T>(patience: Option<Duration>, asked: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
+    let Some(waited) = patience else { return Ok(asked.await?) };
+    match tokio::time::timeout(waited, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_elapsed) => Err(StoreError::NoAnswer { waited }),
+    }
 }
 
 impl Link {
     pub(super) async fn rows(&self, statement: &impl StatementBuilder) -> Result<Vec<QueryResult>, StoreError> {
-        Ok(self.transaction.query_all(statement).await?)
+        answered(self.patience, self.transaction.query_all(statement)).await
     }
 
     /// How many rows it changed.
     pub(super) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64, StoreError> {
-        Ok(self.transaction.execute(statement).await?.rows_affected())
+        Ok(answered(self.patience, self.transaction.execute(statement)).await?.rows_affected())
     }
 
     /// The rows of these keys that exist, in any order. `keys` is sorted and freed of doubles. No keys, no statement.
@@ -92,7 +104,7 @@ impl Link {
             }
             let text = self.shapes.text((TypeId::of::<T>(), false, count), || load_text::<T>(self.backend, count));
             let statement = Statement::from_sql_and_values(self.backend, &*text, values);
-            for row in self.transaction.query_all_raw(statement).await? {
+            for row in answered(self.patience, self.transaction.query_all_raw(statement)).await? {
                 found.push(T::read(&row)?);
             }
         }
@@ -111,7 +123,8 @@ impl Link {
                 T::write(key, row, &mut values);
             }
             let text = self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count));
-            self.transaction.execute_raw(Statement::from_sql_and_values(self.backend, &*text, values)).await?;
+            let statement = Statement::from_sql_and_values(self.backend, &*text, values);
+            answered(self.patience, self.transaction.execute_raw(statement)).await?;
             rest = later;
         }
         Ok(())

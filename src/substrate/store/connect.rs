@@ -8,14 +8,17 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynch
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
 use super::error::StoreError;
+use crate::support::config::PostgresUrl;
+
+mod postgres;
 
 /// Which database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
     /// A file, made if there is none; its folder must exist.
     Sqlite(PathBuf),
-    /// `postgres://user@host:port/database`.
-    Postgres(String),
+    /// A server; the database must be there.
+    Postgres(PostgresUrl),
 }
 
 #[cfg(feature = "faults")]
@@ -38,11 +41,34 @@ pub struct StoreOptions {
     pub writers: u32,
     /// How long a caller waits in line for a connection before the shard counts as down.
     pub pool_wait: Duration,
+    /// PostgreSQL: how long one statement may take.
+    pub statement_wait: Duration,
+    /// PostgreSQL: how long it may wait for what another transaction holds.
+    pub lock_wait: Duration,
+    /// PostgreSQL: how long a transaction may stand without a statement.
+    pub idle_wait: Duration,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { readers: 2, writers: 16, pool_wait: Duration::from_secs(5) }
+        Self {
+            readers: 2,
+            writers: 16,
+            pool_wait: Duration::from_secs(5),
+            statement_wait: Duration::from_secs(30),
+            lock_wait: Duration::from_secs(5),
+            idle_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+impl StoreOptions {
+    /// How long to wait for an answer before nothing more is expected. A file needs no such bound.
+    pub(super) fn patience(&self, backend: &Backend) -> Option<Duration> {
+        match backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(_) => Some(self.statement_wait + ANSWER_MARGIN),
+        }
     }
 }
 
@@ -51,6 +77,8 @@ impl Default for StoreOptions {
 const SQLITE_VERSION_MIN: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
 /// Only another process can hold the writer's lock, and there should be none: a short wait tells soon.
 const SQLITE_BUSY_WAIT: Duration = Duration::from_millis(250);
+/// The server itself ends a statement at its time; an answer that is not there so much later does not come.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Pages of the log after which the writer moves them into the file: 16 MiB, so that a page that is changed often is moved once.
 const WAL_CHECKPOINT_PAGES: &str = "4000";
 /// What a checkpoint leaves of the log's file.
@@ -62,9 +90,6 @@ const READER_CACHE: &str = "-4096";
 const ROWS_AHEAD: usize = 1024;
 /// Prepared statements a connection keeps: about twenty tables, each with eleven sizes to load and ten to save, of which few are in use.
 const STATEMENTS_KEPT: usize = 256;
-const POSTGRES_IDLE_CONNECTIONS_MIN: u32 = 1;
-/// A connection that stood idle this long is tried before it is used: a firewall may have forgotten it.
-const POSTGRES_PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 
 /// The two pools of a shard.
 pub(super) struct Pools {
@@ -75,7 +100,7 @@ pub(super) struct Pools {
 pub(super) async fn open(backend: &Backend, options: &StoreOptions) -> Result<Pools, StoreError> {
     match backend {
         Backend::Sqlite(path) => open_sqlite(path, options).await,
-        Backend::Postgres(url) => open_postgres(url, options).await,
+        Backend::Postgres(url) => postgres::open(url, options).await,
     }
 }
 
@@ -134,20 +159,6 @@ fn common_options(url: String, connections: u32, options: &StoreOptions) -> Conn
     connect
 }
 
-async fn open_postgres(url: &str, options: &StoreOptions) -> Result<Pools, StoreError> {
-    let connect = |connections: u32| {
-        let mut connect = common_options(url.to_owned(), connections, options);
-        connect.min_connections(POSTGRES_IDLE_CONNECTIONS_MIN).test_before_acquire_if_idle_for(POSTGRES_PING_AFTER_IDLE);
-        connect.set_application_name("sosik");
-        connect.map_sqlx_postgres_opts(|base| quiet(base.statement_cache_capacity(STATEMENTS_KEPT)));
-        connect
-    };
-    let writer = Database::connect(connect(options.writers)).await?;
-    assert_postgres_is_safe(&writer).await?;
-    let reader = Database::connect(connect(options.readers)).await?;
-    Ok(Pools { writer, reader })
-}
-
 /// Makes the file so that only its owner can read it, before SQLite would make it with the usual rights. The log files that
 /// SQLite puts beside it get the same rights as the file.
 fn make_private_file(path: &Path) -> std::io::Result<()> {
@@ -169,16 +180,16 @@ fn make_private_file(path: &Path) -> std::io::Result<()> {
 
 async fn assert_sqlite_is_safe(writer: &DatabaseConnection) -> Result<(), StoreError> {
     let (needed, needed_parts) = SQLITE_VERSION_MIN;
-    let version: String = answer(writer, DbBackend::Sqlite, "SELECT sqlite_version()").await?;
+    let version: String = answer(writer, "SELECT sqlite_version()").await?;
     let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap_or(0)).collect();
     if parts.as_slice() < needed_parts.as_slice() {
         return Err(StoreError::SqliteTooOld { found: version, needed });
     }
-    let mode: String = answer(writer, DbBackend::Sqlite, "PRAGMA journal_mode").await?;
+    let mode: String = answer(writer, "PRAGMA journal_mode").await?;
     if mode != "wal" {
         return Err(StoreError::SettingRefused { setting: "journal_mode=wal", found: mode });
     }
-    let synchronous: i64 = answer(writer, DbBackend::Sqlite, "PRAGMA synchronous").await?;
+    let synchronous: i64 = answer(writer, "PRAGMA synchronous").await?;
     if synchronous != SYNCHRONOUS_FULL {
         return Err(StoreError::SettingRefused { setting: "synchronous=full", found: synchronous.to_string() });
     }
@@ -188,23 +199,9 @@ async fn assert_sqlite_is_safe(writer: &DatabaseConnection) -> Result<(), StoreE
 /// What `PRAGMA synchronous` answers for FULL.
 const SYNCHRONOUS_FULL: i64 = 2;
 
-/// Settings without which a committed transaction may be lost or half written.
-async fn assert_postgres_is_safe(writer: &DatabaseConnection) -> Result<(), StoreError> {
-    for (setting, statement) in
-        [("fsync=on", "SHOW fsync"), ("full_page_writes=on", "SHOW full_page_writes"), ("synchronous_commit=on", "SHOW synchronous_commit")]
-    {
-        let found: String = answer(writer, DbBackend::Postgres, statement).await?;
-        // `local`, `remote_write` and `remote_apply` wait for the own disk at least.
-        if matches!(found.as_str(), "off") {
-            return Err(StoreError::SettingRefused { setting, found });
-        }
-    }
-    Ok(())
-}
-
 /// The one value that a fixed question without parameters gives. Settings have no builder.
-async fn answer<T: sea_orm::TryGetable>(connection: &DatabaseConnection, backend: DbBackend, question: &str) -> Result<T, StoreError> {
-    let row = connection.query_one_raw(Statement::from_string(backend, question)).await?;
+async fn answer<T: sea_orm::TryGetable>(connection: &DatabaseConnection, question: &str) -> Result<T, StoreError> {
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, question)).await?;
     let Some(row) = row else {
         return Err(StoreError::Unreadable { table: "settings", what: format!("no answer to {question}") });
     };

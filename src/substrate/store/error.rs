@@ -27,6 +27,18 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    #[error("could not connect to {address}")]
+    Connect {
+        address: String,
+        #[source]
+        source: SqlxError,
+    },
+    #[error("the database did not answer within {waited:?}")]
+    NoAnswer { waited: std::time::Duration },
+    #[error("{address} takes no writes: it is a standby, or default_transaction_read_only is on")]
+    OnlyReads { address: String },
+    #[error("the database runs with {setting} = {found}: {breaks}")]
+    UnsafeSetting { setting: &'static str, found: String, breaks: &'static str },
     #[error("a lane or a cursor is not where it was known to be")]
     Fenced,
     #[error("a lane or a cursor would not move forward")]
@@ -55,18 +67,32 @@ impl StoreError {
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Database(error) => database_kind(error),
-            Self::File { .. } => StoreErrorKind::Unavailable,
+            Self::Connect { source, .. } => sqlx_kind(source),
+            Self::File { .. } | Self::NoAnswer { .. } | Self::OnlyReads { .. } => StoreErrorKind::Unavailable,
             Self::Fenced => StoreErrorKind::Fenced,
             Self::NewerSchema { .. } => StoreErrorKind::NewerSchema,
             Self::NotForward
             | Self::JoinedAlready { .. }
             | Self::SqliteTooOld { .. }
             | Self::SettingRefused { .. }
+            | Self::UnsafeSetting { .. }
             | Self::Unreadable { .. }
             | Self::KeptWrite(_) => StoreErrorKind::Invariant,
         }
     }
 }
+
+impl StoreError {
+    /// Whether it was rolled back in favour of another transaction, so that it can be tried again at once.
+    pub fn is_conflict(&self) -> bool {
+        let Self::Database(DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = self else { return false };
+        let RuntimeErr::SqlxError(source) = runtime else { return false };
+        source.as_database_error().and_then(|error| error.code()).is_some_and(|code| CONFLICTS.contains(&&*code))
+    }
+}
+
+/// PostgreSQL: serialization_failure, deadlock_detected.
+const CONFLICTS: [&str; 2] = ["40001", "40P01"];
 
 fn database_kind(error: &DbErr) -> StoreErrorKind {
     match error {

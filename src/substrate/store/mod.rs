@@ -34,7 +34,7 @@ mod values;
 mod windows;
 mod write_tx;
 
-pub use audit::{AUDIT_ROWS, CounterTable, PLACED};
+pub use audit::{AUDIT_ROWS, CounterTable, Family, PLACED, Placed, PlacedBy, PlacedRows};
 pub use connect::{Backend, StoreOptions};
 pub use error::{StoreError, StoreErrorKind};
 pub use inbox::{EntryKey, Withdrawal};

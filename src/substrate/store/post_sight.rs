@@ -2,6 +2,8 @@
 //!
 //! One statement is one snapshot by itself: it needs no transaction around it, and one trip to the database instead of six.
 
+use std::time::Duration;
+
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement};
 use sosik_entities::{post_counters, post_likes, posts, subscriptions};
@@ -9,7 +11,7 @@ use sosik_entities::{post_counters, post_likes, posts, subscriptions};
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::text::PostBody;
 
-use super::bulk::{Key, Shapes};
+use super::bulk::{Key, Shapes, answered};
 use super::error::StoreError;
 use super::posts::subscription_mode;
 use super::rows::{LikeRow, PostCounters, PostRow, Rows, SubscriptionRow};
@@ -28,6 +30,7 @@ pub(super) async fn load(
     reader: &DatabaseConnection,
     backend: DbBackend,
     shapes: &Shapes,
+    patience: Option<Duration>,
     sights: &[(PostId, Option<UserId>)],
 ) -> Result<Rows, StoreError> {
     let mut keys: Vec<(PostId, UserId)> = sights.iter().map(|(post, viewer)| (*post, viewer.unwrap_or(NOBODY))).collect();
@@ -42,7 +45,8 @@ pub(super) async fn load(
             key.push(&mut values);
         }
         let text = shapes.sight_text(count, || text(backend, count));
-        for row in reader.query_all_raw(Statement::from_sql_and_values(backend, &*text, values)).await? {
+        let statement = Statement::from_sql_and_values(backend, &*text, values);
+        for row in answered(patience, reader.query_all_raw(statement)).await? {
             take(&row, &mut rows)?;
         }
     }

@@ -1,6 +1,7 @@
 //! The door of one shard's database: opening it, its schema, who it is, and the two kinds of transactions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
@@ -15,10 +16,10 @@ use uuid::Uuid;
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
 use crate::vocabulary::ids::{PostId, UserId};
-use crate::vocabulary::owner::LANES;
+use crate::vocabulary::owner::{LANES, Owner};
 
 use super::accounts::role_code;
-use super::bulk::{Link, Shapes};
+use super::bulk::{Link, Shapes, answered};
 use super::connect::{self, Backend, StoreOptions};
 use super::error::StoreError;
 use super::kept_writes;
@@ -35,6 +36,8 @@ pub struct Store {
     reader: DatabaseConnection,
     backend: DbBackend,
     shapes: Arc<Shapes>,
+    /// How long it waits for an answer.
+    patience: Option<Duration>,
     /// The name of its file, by which a fault is planted in one shard only.
     #[cfg(feature = "faults")]
     file: Arc<str>,
@@ -72,6 +75,7 @@ impl Store {
             writer: pools.writer,
             reader: pools.reader,
             shapes: Arc::default(),
+            patience: options.patience(backend),
             #[cfg(feature = "faults")]
             file: backend.file_stem().into(),
         })
@@ -170,7 +174,7 @@ impl Store {
         #[cfg(feature = "faults")]
         self.plant_read_only().await?;
         let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        let transaction = self.writer.begin_with_options(immediate).await?;
+        let transaction = answered(self.patience, self.writer.begin_with_options(immediate)).await?;
         Ok(WriteTx { link: self.link(transaction) })
     }
 
@@ -179,19 +183,24 @@ impl Store {
         let transaction = match self.backend {
             // A read transaction of SQLite is a snapshot already.
             DbBackend::Sqlite => self.reader.begin().await?,
-            _ => self.reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await?,
+            _ => {
+                let begin = self.reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
+                answered(self.patience, begin).await?
+            }
         };
         Ok(Snapshot { link: self.link(transaction) })
     }
 
     /// What shows posts to viewers, from one snapshot: posts, their counters, each viewer's like and subscription.
     pub async fn posts_seen(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
-        post_sight::load(&self.reader, self.backend, &self.shapes, sights).await
+        post_sight::load(&self.reader, self.backend, &self.shapes, self.patience, sights).await
     }
 
     /// Gives an account a role; `false` if there is no such account.
     pub async fn account_set_role(&self, user: UserId, role: Role) -> Result<bool, StoreError> {
-        let tx = self.begin().await?;
+        let mut tx = self.begin().await?;
+        // A batch that has read the account would write it back as it was.
+        tx.lanes_lock(&[Owner::Account(user).lane()]).await?;
         let update = Query::update()
             .table(accounts::Entity)
             .value(accounts::Column::Role, role_code(role))
@@ -258,7 +267,7 @@ impl Store {
     }
 
     fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {
-        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes) }
+        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience }
     }
 }
 

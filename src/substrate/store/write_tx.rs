@@ -4,7 +4,7 @@ use crate::vocabulary::ids::{Position, WriteId};
 use crate::vocabulary::owner::Lane;
 
 use super::accounts::{Accounts, Names, Sessions};
-use super::bulk::Link;
+use super::bulk::{Link, answered};
 use super::comments::{CommentCounts, CommentLikes, Comments};
 use super::error::StoreError;
 use super::inbox::PreferencesTable;
@@ -87,7 +87,8 @@ impl WriteTx {
         fail::fail_point!("store::commit");
         #[cfg(feature = "faults")]
         crate::support::faults::slow_commit().await;
-        self.link.transaction.commit().await?;
+        let Link { transaction, patience, .. } = self.link;
+        answered(patience, transaction.commit()).await?;
         fail::fail_point!("store::committed");
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::values::{WORKERS_MAX, web_url};
-use super::{Config, ConfigError, Member, Role, Strategy};
+use super::{Config, ConfigError, Member, PostgresUrl, Role, Strategy};
 
 /// The largest number of 5 bits: a datacenter or a worker has that much of an id.
 const NODE_NUMBER_MAX: u8 = 31;
@@ -22,12 +22,19 @@ const ACCESS_TTL_MAX: Duration = Duration::from_secs(3_600);
 const REFRESH_TTL_MAX: Duration = Duration::from_secs(400 * 86_400);
 /// More shards than one process can keep open with their readers.
 const MEMBERS_MAX: usize = 256;
+/// Connections that write, and that read, of one shard. A batch and a notification have one each at the least.
+const WRITERS_MIN: u16 = 2;
+/// More than a server should be asked for.
+const CONNECTIONS_MAX: u16 = 1024;
+/// Shorter, and a server that is merely busy counts as down; longer, and one that hangs is not noticed.
+const POSTGRES_SPANS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
 /// A member's name is a label and may become part of a file name.
-const MEMBER_NAME_CHARACTERS_MAX: usize = 40;
+pub const MEMBER_NAME_CHARACTERS_MAX: usize = 40;
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_node(config)?;
     check_members(config)?;
+    check_postgres(config)?;
     check_write(config)?;
     check_auth(config)?;
     check_bounds(config)?;
@@ -57,38 +64,70 @@ fn check_members(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::value("shards.members", format!("at most {MEMBERS_MAX}, found {}", members.len())));
     }
     let mut names = HashSet::new();
-    let mut files = HashSet::new();
+    let mut databases = HashSet::new();
     for (index, member) in members.iter().enumerate() {
         let key = |field: &str| format!("shards.members.{index}.{field}");
         check_member(member, key)?;
         if !names.insert(member.name.as_str()) {
             return Err(ConfigError::value(key("name"), format!("must be unique, but another member is named {:?} too", member.name)));
         }
-        if !files.insert(member.sqlite_file(&config.data.dir)) {
-            return Err(ConfigError::value(key("url"), "must be unique, but another member has the same file"));
+        let database = match member.postgres_url() {
+            Some(url) => url.address(),
+            None => member.sqlite_file(&config.data.dir).unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        if !databases.insert(database) {
+            return Err(ConfigError::value(key("url"), "must be unique, but another member has the same database"));
+        }
+        if member.postgres_url().is_some() != members[0].postgres_url().is_some() {
+            let problem = "must be of the same kind as that of the first member: SQLite beside PostgreSQL is not served, since what is promised \
+                           for the one does not hold for the other";
+            return Err(ConfigError::value(key("url"), problem));
         }
     }
     check_ranges(config)
 }
 
-fn check_member(member: &Member, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+/// Whether a member can be named so.
+pub fn is_member_name(name: &str) -> bool {
     let allowed = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '-' | '_');
-    if member.name.is_empty() || member.name.len() > MEMBER_NAME_CHARACTERS_MAX || !member.name.chars().all(allowed) {
+    !name.is_empty() && name.len() <= MEMBER_NAME_CHARACTERS_MAX && name.chars().all(allowed)
+}
+
+fn check_member(member: &Member, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+    if !is_member_name(&member.name) {
         let problem = format!("must have 1 to {MEMBER_NAME_CHARACTERS_MAX} characters of a-z 0-9 - _, is {:?}", member.name);
         return Err(ConfigError::value(key("name"), problem));
     }
-    let scheme = member.url.split(':').next().unwrap_or_default();
-    if matches!(scheme, "postgres" | "postgresql") {
-        return Err(ConfigError::value(key("url"), "serving from PostgreSQL comes with a later release; this one has \"sqlite:FILE\""));
-    }
-    if member.sqlite_file(std::path::Path::new("")).is_none() {
-        return Err(ConfigError::value(key("url"), format!("expected \"sqlite:FILE\", found a URL of the scheme {scheme:?}")));
+    if PostgresUrl::is_meant(&member.url) {
+        PostgresUrl::parse(&member.url).map_err(|problem| ConfigError::value(key("url"), problem))?;
+    } else if member.sqlite_file(std::path::Path::new("")).is_none() {
+        let scheme = member.url.split(':').next().unwrap_or_default();
+        let problem = format!("expected \"sqlite:FILE\" or \"postgres://USER@HOST:PORT/DATABASE\", found a URL of the scheme {scheme:?}");
+        return Err(ConfigError::value(key("url"), problem));
     }
     if !member.replicas.is_empty() {
-        return Err(ConfigError::value(key("replicas"), "standbys come with PostgreSQL members, in a later release"));
+        return Err(ConfigError::value(key("replicas"), "reading from standbys comes with a later release: leave it out"));
     }
     if member.replica_lag_max.is_some() {
-        return Err(ConfigError::value(key("replica_lag_max"), "standbys come with PostgreSQL members, in a later release"));
+        return Err(ConfigError::value(key("replica_lag_max"), "reading from standbys comes with a later release: leave it out"));
+    }
+    Ok(())
+}
+
+fn check_postgres(config: &Config) -> Result<(), ConfigError> {
+    let postgres = &config.postgres;
+    between("postgres.writers", &postgres.writers, &WRITERS_MIN, &CONNECTIONS_MAX)?;
+    between("postgres.readers", &postgres.readers, &1, &CONNECTIONS_MAX)?;
+    let (shortest, longest) = POSTGRES_SPANS;
+    for (key, value) in [
+        ("postgres.connect_timeout", postgres.connect_timeout),
+        ("postgres.statement_timeout", postgres.statement_timeout),
+        ("postgres.lock_timeout", postgres.lock_timeout),
+        ("postgres.idle_in_transaction_timeout", postgres.idle_in_transaction_timeout),
+    ] {
+        if value < shortest || value > longest {
+            return Err(ConfigError::value(key, format!("must be from {shortest:?} to {longest:?}, is {value:?}")));
+        }
     }
     Ok(())
 }

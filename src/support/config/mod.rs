@@ -4,6 +4,7 @@
 //! start with an error that names the key and says what is expected.
 
 mod checks;
+mod postgres_url;
 mod render;
 mod sections;
 #[cfg(test)]
@@ -18,9 +19,11 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Value;
 
+pub use checks::{MEMBER_NAME_CHARACTERS_MAX, is_member_name};
+pub use postgres_url::PostgresUrl;
 pub use sections::{
-    Api, Auth, Cache, Data, Issuer, Journal, JournalKind, Limits, LogFormat, Member, Nats, Node, Notify, Role, Server, Shards, Strategy,
-    Stream, Telemetry, Write,
+    Api, Auth, Cache, Data, Issuer, Journal, JournalKind, Limits, LogFormat, Member, Nats, Node, Notify, Postgres, Role, Server, Shards,
+    Strategy, Stream, Telemetry, Write,
 };
 pub use values::{Network, Origin, PublicUrl, WORKERS_MAX, Workers, parse_span};
 
@@ -37,6 +40,7 @@ pub struct Config {
     pub node: Node,
     pub data: Data,
     pub shards: Shards,
+    pub postgres: Postgres,
     pub journal: Journal,
     pub write: Write,
     pub cache: Cache,

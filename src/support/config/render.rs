@@ -4,8 +4,23 @@ use serde_json::{Map, Value};
 
 use super::Config;
 
-const SECTIONS: [&str; 14] =
-    ["server", "node", "data", "shards", "journal", "write", "cache", "auth", "limits", "notify", "stream", "nats", "api", "telemetry"];
+const SECTIONS: [&str; 15] = [
+    "server",
+    "node",
+    "data",
+    "shards",
+    "postgres",
+    "journal",
+    "write",
+    "cache",
+    "auth",
+    "limits",
+    "notify",
+    "stream",
+    "nats",
+    "api",
+    "telemetry",
+];
 
 const MASK: &str = "***";
 

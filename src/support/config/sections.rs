@@ -1,12 +1,14 @@
 //! The sections of the configuration: each field with its meaning. Its variable is `SOSIK__<SECTION>__<FIELD>`, named beside it
 //! with the default.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::postgres_url::PostgresUrl;
 use super::values::{Network, Origin, PublicUrl, Workers, listen, optional_span, size, span};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -123,17 +125,17 @@ pub enum Strategy {
 }
 
 /// One database.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// How logs, metrics and the topology call it.
     pub name: String,
-    /// `sqlite:FILE`, relative to the data folder. `postgres://…` comes with a later release.
+    /// `sqlite:FILE`, relative to the data folder, or `postgres://USER@HOST:PORT/DATABASE`; all members are of one kind.
     pub url: String,
-    /// Standbys to read from; they come with PostgreSQL members.
+    /// Standbys to read from; they come with a later release.
     #[serde(default)]
     pub replicas: Vec<String>,
-    /// How far a standby may lag before it no longer counts; comes with PostgreSQL members.
+    /// How far a standby may lag before it no longer counts; comes with a later release.
     #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub replica_lag_max: Option<Duration>,
     /// With `strategy = "range"`: the lowest id that lives here. Given for all members or for none.
@@ -153,6 +155,65 @@ impl Member {
         let file = self.url.strip_prefix(Self::SQLITE_SCHEME).filter(|file| !file.is_empty())?;
         // Both customs of the scheme: sqlite:FILE and sqlite://FILE.
         Some(data_dir.join(file.strip_prefix("//").unwrap_or(file)))
+    }
+
+    /// The URL of a PostgreSQL member.
+    pub fn postgres_url(&self) -> Option<PostgresUrl> {
+        PostgresUrl::parse(&self.url).ok().filter(|_| PostgresUrl::is_meant(&self.url))
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Member {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Member").field("name", &self.name).field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// Connections to the shards that are PostgreSQL databases. Each shard has its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Postgres {
+    /// Connections of a shard that write: as many batches at once as there are, less a few for what is no batch.
+    /// `SOSIK__POSTGRES__WRITERS`, 16.
+    pub writers: u16,
+    /// Connections of a shard that read. `SOSIK__POSTGRES__READERS`, 4.
+    pub readers: u16,
+    /// How long making a connection, or waiting in line for one, may take. `SOSIK__POSTGRES__CONNECT_TIMEOUT`, 5s.
+    #[serde(with = "span")]
+    pub connect_timeout: Duration,
+    /// How long one statement may take. `SOSIK__POSTGRES__STATEMENT_TIMEOUT`, 30s.
+    #[serde(with = "span")]
+    pub statement_timeout: Duration,
+    /// How long it may wait for what another transaction holds. `SOSIK__POSTGRES__LOCK_TIMEOUT`, 5s.
+    #[serde(with = "span")]
+    pub lock_timeout: Duration,
+    /// When the server ends a transaction from which it hears nothing, so that it does not hold a lane.
+    /// `SOSIK__POSTGRES__IDLE_IN_TRANSACTION_TIMEOUT`, 30s.
+    #[serde(with = "span")]
+    pub idle_in_transaction_timeout: Duration,
+}
+
+impl Postgres {
+    /// Connections that no batch takes: deliveries of notifications, and chores.
+    const WRITERS_APART: u16 = 4;
+
+    /// How many batches of a shard may be applied at once.
+    pub fn batches_max(&self) -> u16 {
+        self.writers.saturating_sub(Self::WRITERS_APART).max(1)
+    }
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Self {
+            writers: 16,
+            readers: 4,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(5),
+            idle_in_transaction_timeout: Duration::from_secs(30),
+        }
     }
 }
 

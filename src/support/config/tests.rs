@@ -95,6 +95,11 @@ fn a_bad_value_is_refused_by_its_key() {
         ("[[shards.members]]\nname = 'a'", "shards.members.0.url", "must be given"),
         ("[[shards.members]]\nname = 'a b'\nurl = 'sqlite:a'", "shards.members.0.name", "a-z"),
         ("[[shards.members]]\nname = 'a'\nurl = 'mysql://x'", "shards.members.0.url", "sqlite:FILE"),
+        ("[[shards.members]]\nname = 'a'\nurl = 'postgres://me@x'", "shards.members.0.url", "name a database"),
+        ("[postgres]\nwriters = 1", "postgres.writers", "from 2"),
+        ("[postgres]\nreaders = 0", "postgres.readers", "from 1"),
+        ("[postgres]\nlock_timeout = '1ms'", "postgres.lock_timeout", "from 100ms"),
+        ("[postgres]\nstatement_timeout = '1d'", "postgres.statement_timeout", "to 600s"),
         ("[journal]\nmax_bytes = '1MB'", "journal.max_bytes", "a size such as"),
         ("[journal]\nmax_bytes = -1", "journal.max_bytes", "a size such as"),
         ("[journal]\nmax_bytes = 1048575", "journal.max_bytes", "at least 1MiB"),
@@ -125,7 +130,7 @@ fn what_comes_later_is_refused_and_not_ignored() {
         ("[journal]\nkind = 'jetstream'", "journal.kind"),
         ("[nats]\nurl = 'nats://x'", "nats.url"),
         ("[node]\nroles = ['api']", "node.roles"),
-        ("[[shards.members]]\nname = 'a'\nurl = 'postgres://x/y'", "shards.members.0.url"),
+        ("[[shards.members]]\nname = 'a'\nurl = 'postgres://me@x/y'\nreplicas = ['postgres://me@z/y']", "shards.members.0.replicas"),
         ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplicas = ['sqlite:b']", "shards.members.0.replicas"),
         ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplica_lag_max = '60s'", "shards.members.0.replica_lag_max"),
         ("[telemetry]\notlp_endpoint = 'http://x'", "telemetry.otlp_endpoint"),
@@ -142,6 +147,22 @@ fn two_members_may_share_neither_name_nor_file() {
 
     assert_eq!(refusal(&two("name='a'\nurl='sqlite:a'", "name='a'\nurl='sqlite:b'")).0, "shards.members.1.name");
     assert_eq!(refusal(&two("name='a'\nurl='sqlite:a'", "name='b'\nurl='sqlite://a'")).0, "shards.members.1.url");
+    let same = two("name='a'\nurl='postgres://me@x/y'", "name='b'\nurl='postgresql://you:pw@x:5432/y?sslmode=require'");
+    assert_eq!(refusal(&same).0, "shards.members.1.url");
+    assert!(load(&two("name='a'\nurl='postgres://me@x/y'", "name='b'\nurl='postgres://me@x/z'"), &[]).is_ok());
+}
+
+#[test]
+fn sqlite_beside_postgresql_is_refused_with_a_clear_word() {
+    let mixed = |first: &str, second: &str| {
+        refusal(&format!("[[shards.members]]\nname='a'\nurl='{first}'\n[[shards.members]]\nname='b'\nurl='{second}'\n"))
+    };
+
+    for (first, second) in [("sqlite:a", "postgres://me@x/y"), ("postgres://me@x/y", "sqlite:a")] {
+        let (key, problem) = mixed(first, second);
+        assert_eq!(key, "shards.members.1.url");
+        assert!(problem.contains("SQLite beside PostgreSQL"), "{problem}");
+    }
 }
 
 #[test]
@@ -193,9 +214,16 @@ fn the_effective_configuration_can_be_loaded_again() {
 
 #[test]
 fn the_effective_configuration_hides_passwords() {
-    let config = load("[[auth.issuers]]\nissuer='i'\naudience='a'\njwks='https://me:hunter2@keys.example/jwks'\n", &[]).expect("loads");
+    let config = load(
+        "[[auth.issuers]]\nissuer='i'\naudience='a'\njwks='https://me:hunter2@keys.example/jwks'\n\
+         [[shards.members]]\nname='a'\nurl='postgres://me:hunter2@db.example/x?sslmode=verify-full'\n",
+        &[],
+    )
+    .expect("loads");
 
     let text = config.effective_toml();
 
     assert!(!text.contains("hunter2") && text.contains("https://me:***@keys.example/jwks"), "{text}");
+    assert!(text.contains("postgres://me:***@db.example/x?sslmode=verify-full"), "{text}");
+    assert!(!format!("{config:?}").contains("hunter2@db"), "{config:?}");
 }

@@ -7,8 +7,9 @@ use sea_orm::{ConnectionTrait, Database};
 
 use crate::substrate::store::rows::Rows;
 use crate::substrate::store::{Backend, Store, StoreError, StoreErrorKind, StoreOptions};
+use crate::support::config::PostgresUrl;
 use crate::vocabulary::ids::Position;
-use crate::vocabulary::owner::LANES;
+use crate::vocabulary::owner::{LANES, Lane};
 use crate::vocabulary::text::PostBody;
 
 use super::TestShard;
@@ -176,7 +177,8 @@ async fn a_postgres_that_cannot_be_reached_is_unavailable() {
     drop(free);
     let options = StoreOptions { pool_wait: Duration::from_millis(200), ..StoreOptions::default() };
 
-    let refused = Store::open(&Backend::Postgres(format!("postgres://sosik@127.0.0.1:{port}/postgres")), options).await;
+    let url = PostgresUrl::parse(&format!("postgres://sosik@127.0.0.1:{port}/postgres")).expect("a URL");
+    let refused = Store::open(&Backend::Postgres(url), options).await;
 
     let refused = refused.err().expect("nobody listens");
     assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
@@ -186,7 +188,7 @@ async fn a_postgres_that_cannot_be_reached_is_unavailable() {
 async fn a_postgres_connection_that_is_cut_is_unavailable_and_the_next_one_works() {
     let Some(shard) = TestShard::postgres().await else { return };
     let Backend::Postgres(url) = &shard.backend else { panic!("not PostgreSQL") };
-    let operator = Database::connect(url).await.expect("connects");
+    let operator = Database::connect(url.secret_text()).await.expect("connects");
     let mut tx = shard.store.begin().await.expect("begins");
     tx.rows_save(&one_like()).await.expect("saves");
 
@@ -212,19 +214,72 @@ async fn a_postgres_that_only_reads_is_unavailable() {
     assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
 }
 
+/// Something that takes connections and says nothing, as a server whose processes stand still.
+#[tokio::test]
+async fn a_postgres_that_gives_no_answer_is_unavailable_in_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let url = PostgresUrl::parse(&format!("postgres://sosik@127.0.0.1:{port}/postgres?sslmode=disable")).expect("a URL");
+    let options = StoreOptions { pool_wait: Duration::from_millis(200), ..StoreOptions::default() };
+
+    let refused = Store::open(&Backend::Postgres(url), options).await.err().expect("nobody answers");
+
+    assert!(matches!(refused, StoreError::NoAnswer { .. }), "{refused:?}");
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable);
+}
+
+/// Catches a statement, or a wait for a lock, that has no end.
+#[tokio::test]
+async fn a_postgres_statement_that_takes_too_long_is_unavailable() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let lock_wait = Duration::from_millis(100);
+    let options = StoreOptions { writers: 2, statement_wait: Duration::from_millis(300), lock_wait, ..StoreOptions::default() };
+    let store = Store::open(&shard.backend, options).await.expect("opens");
+    let mut first = store.begin().await.expect("begins");
+    first.lanes_lock(&[Lane(0)]).await.expect("takes the lane");
+
+    let mut second = store.begin().await.expect("begins");
+    let held = second.lanes_lock(&[Lane(0)]).await.expect_err("it is taken");
+    drop(second);
+    let slow = first.link.transaction.execute_unprepared("SELECT pg_sleep(5)").await.map_err(StoreError::from).expect_err("too long");
+
+    for refused in [held, slow] {
+        assert!(refused.kind() == StoreErrorKind::Unavailable && !refused.is_conflict(), "{refused:?}");
+    }
+}
+
+/// Two that wait for each other: one is chosen, and is told that it can try again at once.
+#[tokio::test]
+async fn a_postgres_transaction_that_gives_way_to_another_is_told_so() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let (mut first, mut second) = (shard.store.begin().await.expect("begins"), shard.store.begin().await.expect("begins"));
+    first.lanes_lock(&[Lane(1)]).await.expect("takes a lane");
+    second.lanes_lock(&[Lane(0)]).await.expect("takes another");
+
+    let crossed = async {
+        let (one, other) = tokio::join!(async { (first.lanes_lock(&[Lane(0)]).await, first).0 }, async {
+            (second.lanes_lock(&[Lane(1)]).await, second).0
+        },);
+        [one, other].into_iter().filter_map(Result::err).collect::<Vec<_>>()
+    };
+    let chosen = crossed.await;
+
+    assert!(matches!(chosen.as_slice(), [error] if error.is_conflict()), "{chosen:?}");
+}
+
 /// Catches a server that would lose what it said it had committed.
 #[tokio::test]
 async fn a_postgres_that_does_not_wait_for_its_disk_is_refused() {
     let Some(shard) = TestShard::postgres().await else { return };
     let Backend::Postgres(url) = &shard.backend else { panic!("not PostgreSQL") };
-    let operator = Database::connect(url).await.expect("connects");
-    let (_, name) = url.rsplit_once('/').expect("a database");
+    let operator = Database::connect(url.secret_text()).await.expect("connects");
+    let (_, name) = url.secret_text().rsplit_once('/').expect("a database");
     let plant = format!("ALTER DATABASE {name} SET synchronous_commit = off");
     operator.execute_unprepared(&plant).await.expect("plants the fault");
 
     let refused = Store::open(&shard.backend, StoreOptions::default()).await.err().expect("unsafe");
 
-    assert!(matches!(refused, StoreError::SettingRefused { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::UnsafeSetting { setting: "synchronous_commit", .. }), "{refused:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use sea_orm::{ConnectionTrait, Database};
 
 use super::rows::{Needs, Rows};
 use super::{Backend, Store, StoreOptions};
+use crate::support::config::PostgresUrl;
 
+mod audit;
 mod faults;
 mod inboxes;
 mod lanes;
@@ -49,7 +51,8 @@ impl TestShard {
         let connection = Database::connect(&server).await.expect("the server named by SOSIK_TEST_POSTGRES");
         connection.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database");
         let (base, _) = server.rsplit_once('/').expect("a URL with a database");
-        Some(Self::migrated(Backend::Postgres(format!("{base}/{name}")), None).await)
+        let url = PostgresUrl::parse(&format!("{base}/{name}")).expect("a URL");
+        Some(Self::migrated(Backend::Postgres(url), None).await)
     }
 
     async fn migrated(backend: Backend, folder: Option<tempfile::TempDir>) -> Self {

@@ -1,0 +1,115 @@
+//! A shard in PostgreSQL: where it is goes in, two pools come out, one of sessions that write and one of sessions that read.
+//!
+//! Promised: a server that could lose what it committed, that only reads, or that keeps texts in another encoding is refused by name; a
+//! session that hangs, or whose client is gone, ends by itself and gives up what it holds. Passwords are in no error.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sea_orm::sqlx::{ConnectOptions as _, Connection as _, Error as SqlxError, query_scalar};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+
+use super::{Pools, STATEMENTS_KEPT, StoreOptions, common_options, quiet};
+use crate::substrate::store::error::StoreError;
+use crate::support::config::PostgresUrl;
+
+const IDLE_CONNECTIONS_MIN: u32 = 1;
+/// A connection that stood idle this long is tried before it is used: the server may have started again meanwhile, and then all are dead.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// Settings without which a committed transaction may be lost or half written, and what is promised no more where one is off.
+const NEEDED: [(&str, &str, &str); 3] = [
+    ("fsync", "SHOW fsync", "G1 (an accepted write survives) does not hold: a crash of the machine loses or damages what was committed"),
+    (
+        "full_page_writes",
+        "SHOW full_page_writes",
+        "G1 (an accepted write survives) and G10 (no going on with doubtful state) do not hold: a crash can leave pages half written",
+    ),
+    (
+        "synchronous_commit",
+        "SHOW synchronous_commit",
+        "G1 (an accepted write survives) and G2 (it takes effect once) do not hold: a crash of the server loses what it called committed",
+    ),
+];
+/// What notices a client that is gone without a word: seconds, seconds, times.
+const KEEPALIVE: [(&str, &str); 3] = [("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")];
+
+/// What a pool's sessions are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Writes,
+    Reads,
+}
+
+pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions) -> Result<Pools, StoreError> {
+    // One by hand first: it says why there is none, where a pool would only say that it waited in vain.
+    let asked = session(url, options, Role::Writes)?;
+    tell_of_protection(url, &asked);
+    let address = url.address();
+    let failed = |source: SqlxError| StoreError::Connect { address: address.clone(), source };
+    let waited = options.pool_wait;
+    let connected = tokio::time::timeout(waited, asked.connect()).await.map_err(|_elapsed| StoreError::NoAnswer { waited })?;
+    let mut first = connected.map_err(failed)?;
+    tokio::time::timeout(waited, assert_is_safe(&mut first, &address)).await.map_err(|_elapsed| StoreError::NoAnswer { waited })??;
+    let _gone = first.close().await;
+    Ok(Pools { writer: pool(url, options, Role::Writes).await?, reader: pool(url, options, Role::Reads).await? })
+}
+
+async fn pool(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<DatabaseConnection, StoreError> {
+    let session = session(url, options, role)?;
+    let connections = if role == Role::Writes { options.writers } else { options.readers };
+    // The address is only there to say which driver: the session below is what connects.
+    let mut connect: ConnectOptions = common_options("postgres://localhost".to_owned(), connections, options);
+    connect.min_connections(IDLE_CONNECTIONS_MIN).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
+    connect.map_sqlx_postgres_opts(move |_| session.clone());
+    Ok(Database::connect(connect).await?)
+}
+
+/// How one session connects, and what holds while it lasts.
+fn session(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<PgConnectOptions, StoreError> {
+    let parsed = PgConnectOptions::from_str(url.secret_text());
+    let base = parsed.map_err(|source| StoreError::Connect { address: url.address(), source })?;
+    let millis = |span: Duration| span.as_millis().to_string();
+    let session = base.application_name("sosik").statement_cache_capacity(STATEMENTS_KEPT).options([
+        ("statement_timeout", millis(options.statement_wait)),
+        ("lock_timeout", millis(options.lock_wait)),
+        ("idle_in_transaction_session_timeout", millis(options.idle_wait)),
+        // Nothing is news of a schema that is there already.
+        ("client_min_messages", "warning".to_owned()),
+        // What a batch reads after it has taken its lanes must be what the one before it wrote.
+        ("default_transaction_isolation", "read committed".to_owned()),
+    ]);
+    let session = if role == Role::Reads { session.options([("default_transaction_read_only", "on")]) } else { session };
+    Ok(quiet(if session.get_socket().is_some() { session } else { session.options(KEEPALIVE) }))
+}
+
+/// Says so where others could read along, or answer in the server's place.
+fn tell_of_protection(url: &PostgresUrl, session: &PgConnectOptions) {
+    let verified = matches!(session.get_ssl_mode(), PgSslMode::VerifyFull | PgSslMode::VerifyCa);
+    if !url.is_local() && !verified {
+        tracing::warn!(database = %url, "the server's certificate is not verified: others may read along, or answer in its place; set sslmode=verify-full");
+    }
+}
+
+async fn assert_is_safe(connection: &mut PgConnection, address: &str) -> Result<(), StoreError> {
+    for (setting, question, breaks) in NEEDED {
+        let found = answer(connection, question, address).await?;
+        // `local`, `remote_write` and `remote_apply` wait for the own disk at least.
+        if found == "off" {
+            return Err(StoreError::UnsafeSetting { setting, found, breaks });
+        }
+    }
+    let encoding = answer(connection, "SHOW server_encoding", address).await?;
+    if encoding != "UTF8" {
+        return Err(StoreError::SettingRefused { setting: "server_encoding=UTF8", found: encoding });
+    }
+    if answer(connection, "SHOW transaction_read_only", address).await? == "on" {
+        return Err(StoreError::OnlyReads { address: address.to_owned() });
+    }
+    Ok(())
+}
+
+async fn answer(connection: &mut PgConnection, question: &'static str, address: &str) -> Result<String, StoreError> {
+    let asked = query_scalar(question).fetch_one(connection).await;
+    asked.map_err(|source| StoreError::Connect { address: address.to_owned(), source })
+}
