@@ -1,11 +1,10 @@
 //! `sosik fsck`: whether everything at rest agrees, while no server runs.
 
-use super::{CliError, say};
+use super::{CliError, look, say};
 use crate::app;
 use crate::ledger::fsck::{Finding, check};
 use crate::ledger::topology::Topology;
 use crate::substrate::journal::look::JournalLook;
-use crate::substrate::store::{Backend, Store, StoreOptions};
 use crate::support::config::Config;
 use crate::support::data_folder::DataFolder;
 
@@ -15,21 +14,7 @@ pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
     DataFolder::look(&config.data.dir).map_err(CliError::while_doing("find the data folder"))?;
     let folder = DataFolder::open(&config.data.dir).map_err(CliError::while_doing("take the data folder"))?;
     let topology = Topology::open(folder.path(), &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
-    let mut stores: Vec<Store> = Vec::with_capacity(config.shards.members.len());
-    for member in &config.shards.members {
-        let Some(file) = member.sqlite_file(folder.path()).filter(|file| file.is_file()) else {
-            return Err(CliError::Refused(format!("the shard {} has no database", member.name)));
-        };
-        let opened = Store::open(&Backend::Sqlite(file), StoreOptions::default()).await;
-        let store = opened.map_err(CliError::while_doing("open a shard"))?;
-        if !store.is_current().await.map_err(CliError::while_doing("read a shard"))? {
-            return Err(CliError::Refused(format!(
-                "the schema of the shard {} is older than this program: run sosik migrate first",
-                member.name
-            )));
-        }
-        stores.push(store);
-    }
+    let stores = look::stores(config, folder.path()).await?;
     let journal_folder = folder.file(app::JOURNAL_FOLDER);
     // It is looked at and not opened: that would cut a torn tail off.
     let looked = JournalLook::at(&journal_folder).map_err(CliError::while_doing("read the journal"))?;
@@ -53,9 +38,7 @@ pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
 
     let mut tell = |finding: &Finding| say(&finding.to_string());
     let checked = check(&topology, &stores, &journal, &mut tell).await.map_err(CliError::while_doing("check the data"))?;
-    for store in stores {
-        store.close().await.map_err(CliError::while_doing("close the database"))?;
-    }
+    look::close(stores).await?;
     say(&format!("{} entries wait in the journal", checked.waiting));
     match checked.findings {
         0 => {

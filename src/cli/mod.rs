@@ -5,8 +5,10 @@ mod fsck;
 mod id;
 mod journal;
 mod keys;
+mod look;
 mod migrate;
 mod serve;
+mod shards;
 mod tail;
 mod token;
 mod user;
@@ -19,9 +21,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::StartError;
+use crate::ledger::topology::plan::strategy_named;
 use crate::stream::place;
 use crate::support::chain::Chain;
-use crate::support::config::{Config, Overrides, parse_span};
+use crate::support::config::{Config, Overrides, Strategy, parse_span};
 
 /// A social write and notification server.
 #[derive(Debug, Parser)]
@@ -58,6 +61,11 @@ enum Command {
     Migrate,
     /// Check that counters, places and both sides of what stands twice agree; no server may run meanwhile.
     Fsck,
+    /// See how the shards are filled, and what another number of them would move; a server may run meanwhile.
+    Shards {
+        #[command(subcommand)]
+        command: ShardsCommand,
+    },
     /// Look after the journal.
     Journal {
         #[command(subcommand)]
@@ -110,6 +118,28 @@ enum Command {
 enum JournalCommand {
     /// Give the shards a new, empty journal in place of one that is lost: what it held and was not applied yet is lost with it.
     Attach,
+}
+
+#[derive(Debug, Subcommand)]
+enum ShardsCommand {
+    /// Print what each shard holds.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what would move, and how even it would be, under each strategy. Nothing is changed.
+    Plan {
+        /// The names of all members that there would be, like s1,s2,s3.
+        #[arg(long, required = true, value_delimiter = ',')]
+        members: Vec<String>,
+        /// Only these strategies: directory, modulo, range.
+        #[arg(long, value_delimiter = ',', value_parser = parse_strategy)]
+        strategy: Vec<Strategy>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,6 +202,10 @@ fn run(cli: Cli) -> Result<(), CliError> {
         None | Some(Command::Serve) => serve::serve(config),
         Some(Command::Migrate) => block_on(migrate::migrate(&config)),
         Some(Command::Fsck) => block_on(fsck::fsck(&config)),
+        Some(Command::Shards { command: ShardsCommand::Status { json } }) => block_on(shards::status(&config, json)),
+        Some(Command::Shards { command: ShardsCommand::Plan { members, strategy, json } }) => {
+            block_on(shards::plan(&config, &members, &strategy, json))
+        }
         Some(Command::Journal { command: JournalCommand::Attach }) => block_on(journal::attach(&config)),
         Some(Command::Id { .. }) => Ok(()),
         Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
@@ -205,6 +239,10 @@ impl SettingsArgs {
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_span(text).ok_or_else(|| "expected a span of time such as 30m (ms, s, m, h or d)".to_owned())
+}
+
+fn parse_strategy(text: &str) -> Result<Strategy, String> {
+    strategy_named(text).ok_or_else(|| "expected directory, modulo or range".to_owned())
 }
 
 fn parse_place(text: &str) -> Result<(String, u64), String> {

@@ -190,14 +190,18 @@ impl Check<'_> {
 
     /// Each row is on the shard that the map names.
     async fn places(&mut self, shard: ShardIndex) -> Result<(), FsckError> {
-        for by in PLACED {
+        for table in PLACED {
             let mut after = None;
             loop {
-                let page = self.snapshot(shard).audit_placed(by, after).await?;
+                let page = self.snapshot(shard).audit_placed(table, after).await?;
                 let Some(last) = page.last() else { break };
-                after = Some(*last);
-                for id in page {
-                    self.place(shard, by.table, format!("{} {id}", by.column), PlacementKey::Id(id));
+                after = Some(last.key);
+                for rows in page {
+                    let key = format!("{} {}", table.key, rows.key);
+                    match rows.placed_by {
+                        Some(id) => self.place(shard, table.table, key, PlacementKey::Id(id)),
+                        None => self.found(shard, table.table, key, "rows without it".to_owned(), "a comment".to_owned()),
+                    }
                 }
             }
         }

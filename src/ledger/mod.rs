@@ -8,6 +8,7 @@ pub mod apply;
 pub mod backlog;
 pub mod blocks;
 pub mod cards;
+pub mod census;
 pub mod fsck;
 pub mod hot_posts;
 pub mod job;
@@ -20,6 +21,7 @@ pub mod relay_courier;
 pub mod routes;
 pub mod settlement;
 pub mod shard;
+pub mod shard_plan;
 pub mod shard_reader;
 pub mod shard_router;
 #[cfg(test)]
@@ -114,6 +116,10 @@ impl Ledger {
 impl Ground for Ledger {
     fn shards(&self) -> u16 {
         self.shards.len() as u16
+    }
+
+    fn name(&self, shard: ShardIndex) -> &str {
+        &self.shard(shard).name
     }
 
     fn place(&self, owner: &Owner) -> ShardIndex {

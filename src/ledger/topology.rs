@@ -5,6 +5,10 @@
 //! moves for a new member, but all new posts go to one of them. What was chosen stands in the data folder; a configuration that says something
 //! else is refused, since the rows already lie where the old one put them.
 
+mod change;
+pub mod plan;
+pub mod spread;
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use crate::vocabulary::text::Username;
 
 const STRATEGIES: [Strategy; 3] = [Strategy::Directory, Strategy::Modulo, Strategy::Range];
 
-fn shards(strategy: Strategy, count: usize) -> Shards {
+pub(super) fn shards(strategy: Strategy, count: usize) -> Shards {
     let member = |index| Member {
         name: format!("m{index}"),
         url: format!("sqlite:m{index}.db"),
