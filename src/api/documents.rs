@@ -18,6 +18,9 @@ const START_PAGE: &str = include_str!("../../static/start.html");
 const PAGE_STYLE: &str = include_str!("../../static/start.css");
 const DOCS_PAGE: &str = include_str!("../../static/docs.html");
 const DOCS_SCRIPT: &str = include_str!("../../static/docs.js");
+const DASHBOARD_PAGE: &str = include_str!("../../static/dashboard.html");
+const DASHBOARD_STYLE: &str = include_str!("../../static/dashboard.css");
+const DASHBOARD_SCRIPT: &str = include_str!("../../static/dashboard.js");
 const PROBLEM_PAGE: &str = include_str!("../../static/problem.html");
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -27,6 +30,10 @@ const SCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=u
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+/// The dashboard calls its own listener, and draws without styles in place.
+const DASHBOARD_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 /// The try-it page calls this server, and its library styles elements in place.
 const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
@@ -52,6 +59,20 @@ pub(super) async fn get_start() -> HttpResponse {
 /// `GET /start.css`
 pub(super) async fn get_style() -> HttpResponse {
     page(CSS, PAGE_POLICY, PAGE_STYLE)
+}
+
+/// `GET /` of the operators' listener
+pub(super) async fn get_dashboard() -> HttpResponse {
+    page(HTML, DASHBOARD_POLICY, DASHBOARD_PAGE)
+}
+
+/// `GET /dashboard/{file}`
+pub(super) async fn get_dashboard_file(file: Path<String>) -> Result<HttpResponse, Problem> {
+    match file.as_str() {
+        "dashboard.css" => Ok(page(CSS, DASHBOARD_POLICY, DASHBOARD_STYLE)),
+        "dashboard.js" => Ok(page(SCRIPT, DASHBOARD_POLICY, DASHBOARD_SCRIPT)),
+        _ => Err(Problem::new(ProblemName::NotFound)),
+    }
 }
 
 /// `GET /openapi.json`

@@ -111,6 +111,8 @@ fn server(services: Arc<Services>, listener: TcpListener, door: Door, workers: u
     .client_request_timeout(HEAD_DEADLINE)
     .client_disconnect_timeout(DISCONNECT_DEADLINE)
     .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+    // An operator's call may take long: nothing is done on for one who has hung up.
+    .h1_allow_half_closed(door == Door::Public)
     // app.rs listens for signals and walks the stages in order.
     .disable_signals()
     .listen(listener)?;

@@ -76,11 +76,15 @@ fn public(table: &mut Table<'_>) {
 }
 
 fn operations(table: &mut Table<'_>) {
+    table.at("/").get(documents::get_dashboard);
+    table.at("/dashboard/{file}").get(documents::get_dashboard_file);
     table.at("/metrics").get(probes::get_metrics);
     table.at("/admin/shards").get(admin::list_shards);
     table.at("/admin/lanes").get(admin::list_lanes);
     table.at("/admin/workers").get(admin::list_workers).put(admin::set_workers);
     table.at("/admin/journal").get(admin::get_journal);
+    table.at("/admin/topology/plan").get(admin::get_topology_plan);
+    table.at("/admin/topology/moves").get(admin::list_topology_moves);
     table.at("/admin/dead-letters").get(admin::list_dead_letters);
     table.at("/admin/dead-letters/{write}").get(admin::get_dead_letter);
     table.at("/admin/dead-letters/{write}/retry").post(admin::retry_dead_letter);

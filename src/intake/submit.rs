@@ -1,7 +1,7 @@
 //! One submission, from the wish to the receipt.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -32,6 +32,7 @@ pub struct Decided {
 impl Intake {
     /// Accepts a write: `Ok` once it is durable, or visible as the submission asks. Dropping the future never undoes what was appended.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitError> {
+        let began = Instant::now();
         let Submission { author, wish, key, wait } = submission;
         if wish.other() == Some(author) {
             let detail = "nobody can follow, block or mute himself".to_owned();
@@ -65,6 +66,7 @@ impl Intake {
                 return Err(error);
             }
         };
+        metrics::histogram!("sosik_accept_seconds").record(began.elapsed());
         let (status, seen) = match word {
             None => (status, self.seen(author, preview, position).await),
             Some(word) => {

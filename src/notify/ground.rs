@@ -14,6 +14,9 @@ pub trait Ground: Send + Sync {
     /// How many shards there are; their indexes go up to this.
     fn shards(&self) -> u16;
 
+    /// What operators call a shard.
+    fn name(&self, shard: ShardIndex) -> &str;
+
     /// Where an owner's rows live.
     fn place(&self, owner: &Owner) -> ShardIndex;
 

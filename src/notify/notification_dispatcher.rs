@@ -345,8 +345,9 @@ impl NotificationDispatcher {
         if planted("notify::before_visible") {
             self.see_too_early(context);
         }
-        metrics::gauge!("sosik_notices_waiting", "shard" => self.shard.0.to_string()).set(self.book.waiting() as f64);
-        metrics::gauge!("sosik_lanes_untold", "shard" => self.shard.0.to_string()).set(self.due_lanes().len() as f64);
+        let shard = self.parts.ground.name(self.shard);
+        metrics::gauge!("sosik_notices_waiting", "shard" => shard.to_owned()).set(self.book.waiting() as f64);
+        metrics::gauge!("sosik_lanes_untold", "shard" => shard.to_owned()).set(self.due_lanes().len() as f64);
         self.report(context);
         self.close_windows(context);
         self.forget(context);
@@ -446,6 +447,7 @@ impl NotificationDispatcher {
 
 async fn report(store: &Store, lanes: &[(Lane, Position)]) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    tx.lanes_lock(&lanes.iter().map(|(lane, _)| *lane).collect::<Vec<_>>()).await?;
     for (lane, through) in lanes {
         tx.lane_notified(*lane, *through).await?;
     }

@@ -40,6 +40,10 @@ impl Ground for Hamlet {
         SHARDS
     }
 
+    fn name(&self, _: ShardIndex) -> &str {
+        "hamlet"
+    }
+
     fn place(&self, owner: &Owner) -> ShardIndex {
         match owner.placement_key() {
             PlacementKey::Id(raw) => ShardIndex((raw % u64::from(SHARDS)) as u16),

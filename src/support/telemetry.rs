@@ -69,6 +69,9 @@ impl Telemetry {
         if let Some(bytes) = resident_bytes() {
             metrics::gauge!("process_resident_memory_bytes").set(bytes as f64);
         }
+        if let Some(seconds) = processor_seconds() {
+            metrics::gauge!("process_cpu_seconds_total").set(seconds);
+        }
         if let Some(count) = open_files() {
             metrics::gauge!("process_open_fds").set(count as f64);
         }
@@ -93,6 +96,18 @@ pub fn resident_bytes() -> Option<u64> {
 fn resident_bytes_in(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Processor time of all threads so far, in user and in kernel mode; `None` where the system does not say.
+pub fn processor_seconds() -> Option<f64> {
+    processor_ticks_in(&std::fs::read_to_string("/proc/self/stat").ok()?)
+        .map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5). The second is a name in parentheses, and may hold anything.
+fn processor_ticks_in(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
 /// Files and sockets that are open; `None` where the system does not say.
@@ -142,7 +157,7 @@ mod tests {
         assert!(page.contains(r#"sosik_test_total{kind="a"} 3"#), "{page}");
         assert!(page.contains(r#"sosik_test_seconds_bucket{le="0.0025"} 1"#), "{page}");
         assert!(page.contains(r#"sosik_test_seconds_bucket{le="0.001"} 0"#), "{page}");
-        for gauge in ["sosik_uptime_seconds", "process_resident_memory_bytes", "process_open_fds"] {
+        for gauge in ["sosik_uptime_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"] {
             assert!(page.lines().any(|line| line.starts_with(gauge)), "{gauge} is missing in {page}");
         }
     }
@@ -152,6 +167,14 @@ mod tests {
         assert_eq!(resident_bytes_in("Name:\tsosik\nVmHWM:\t  9 kB\nVmRSS:\t    1234 kB\n"), Some(1234 * 1024));
         assert_eq!(resident_bytes_in("Name:\tsosik\n"), None);
         assert!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn processor_time_is_that_of_both_modes_whatever_the_name() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 900 0 0 0 120 30 0 0 20 0 9 0 100 1 2";
+
+        assert_eq!(processor_ticks_in(stat), Some(150));
+        assert_eq!(processor_ticks_in("7 (x) S 1"), None);
     }
 
     #[test]

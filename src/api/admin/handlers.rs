@@ -10,6 +10,8 @@ use crate::api::call::{Answer, Call};
 use crate::api::extract::Query;
 use crate::api::problem::Problem;
 use crate::api::reply;
+use crate::ledger::shard_plan::{MembersError, Wanted};
+use crate::ledger::topology::plan::strategy_named;
 use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::WriteId;
 
@@ -26,6 +28,7 @@ impl From<OperationError> for Problem {
                 tracing::error!(error = %source, "an operator's call failed");
                 problem
             }
+            OperationError::Busy { .. } => problem.detail(error.to_string()),
             OperationError::NotFound | OperationError::Unavailable { .. } => problem,
         }
     }
@@ -73,6 +76,43 @@ pub(in crate::api) async fn set_workers(call: Call, payload: Payload) -> Answer 
 /// `GET /admin/journal`
 pub(in crate::api) async fn get_journal(call: Call) -> Answer {
     reply::plain(&call.services.operations.journal().await?)
+}
+
+/// `GET /admin/topology/plan?members=s1,s2&strategy=directory`: what would move if these were the members, under these strategies or all.
+pub(in crate::api) async fn get_topology_plan(call: Call) -> Answer {
+    let wanted = wanted(&call.query())?;
+    reply::plain(&call.services.operations.plan(wanted).await?)
+}
+
+fn wanted(query: &Query<'_>) -> Result<Wanted, Problem> {
+    let members = query.get("members")?.ok_or_else(|| Problem::invalid("members", "required", "must be there"))?;
+    let strategies = match query.get("strategy")? {
+        None => Vec::new(),
+        Some(names) => {
+            let strategies: Option<Vec<_>> = list(names).iter().map(|name| strategy_named(name)).collect();
+            strategies.ok_or_else(|| Problem::invalid("strategy", "value", "expected directory, modulo or range"))?
+        }
+    };
+    Wanted::new(list(members), &strategies).map_err(|error| Problem::invalid("members", members_code(&error), error.to_string()))
+}
+
+/// What stands between commas. Many clients encode them; nothing else in such a list needs to be.
+fn list(text: &str) -> Vec<String> {
+    text.replace("%2C", ",").replace("%2c", ",").split(',').map(str::to_owned).collect()
+}
+
+fn members_code(error: &MembersError) -> &'static str {
+    match error {
+        MembersError::TooMany(_) => "range",
+        MembersError::Empty => "required",
+        MembersError::NoName(_) => "format",
+        MembersError::Twice(_) => "repeated",
+    }
+}
+
+/// `GET /admin/topology/moves`: none, since nothing moves data between shards yet.
+pub(in crate::api) async fn list_topology_moves(_: Call) -> Answer {
+    whole(Vec::<()>::new())
 }
 
 #[derive(Serialize)]

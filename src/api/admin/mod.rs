@@ -7,6 +7,7 @@ pub(super) use handlers::*;
 
 use futures_util::future::LocalBoxFuture;
 
+use crate::ledger::shard_plan::{ShardPlan, Wanted};
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::Millis;
 use crate::vocabulary::ids::WriteId;
@@ -86,6 +87,8 @@ pub enum OperationError {
     Invalid { field: &'static str, detail: String },
     #[error("the shard cannot be asked")]
     Unavailable { retry_after_s: u64 },
+    #[error("another plan is being made, and there is one at a time")]
+    Busy { retry_after_s: u64 },
     #[error("the call failed")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -95,7 +98,7 @@ impl OperationError {
         match self {
             Self::NotFound => ErrorKind::NotFound,
             Self::Invalid { .. } => ErrorKind::Invalid,
-            Self::Unavailable { retry_after_s } => ErrorKind::Unavailable { retry_after_s: *retry_after_s },
+            Self::Unavailable { retry_after_s } | Self::Busy { retry_after_s } => ErrorKind::Unavailable { retry_after_s: *retry_after_s },
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -114,6 +117,8 @@ pub trait Operations: Send + Sync {
     fn workers(&self) -> LocalBoxFuture<'_, Result<Vec<WorkersReport>, OperationError>>;
     fn set_workers(&self, setting: WorkersSetting) -> LocalBoxFuture<'_, Result<(), OperationError>>;
     fn journal(&self) -> LocalBoxFuture<'_, Result<JournalReport, OperationError>>;
+    /// Reads everything, which takes as long as there is much: [`OperationError::Busy`] while another plan is made. Dropped, it ends.
+    fn plan(&self, wanted: Wanted) -> LocalBoxFuture<'_, Result<ShardPlan, OperationError>>;
     /// Those after `after`, oldest first.
     fn dead_letters(&self, after: Option<WriteId>, limit: usize) -> LocalBoxFuture<'_, Result<Vec<DeadLetter>, OperationError>>;
     fn dead_letter(&self, write: WriteId) -> LocalBoxFuture<'_, Result<DeadLetter, OperationError>>;

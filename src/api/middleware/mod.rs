@@ -9,6 +9,7 @@ mod client_address;
 mod connection;
 mod cors;
 mod host_and_framing;
+mod request_counts;
 mod request_id;
 mod security_headers;
 
@@ -25,6 +26,7 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 
 pub(super) use self::connection::Connection;
+use self::request_counts::RequestCounts;
 use self::request_id::RequestId;
 use super::Services;
 use super::call::Caller;
@@ -61,7 +63,8 @@ where
     type Future = Ready<Result<Steps<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(Steps { inner: Rc::new(inner), services: Arc::clone(&self.services), door: self.door }))
+        let counts = Rc::new(RequestCounts::new(self.door));
+        ready(Ok(Steps { inner: Rc::new(inner), services: Arc::clone(&self.services), door: self.door, counts }))
     }
 }
 
@@ -70,6 +73,7 @@ pub struct Steps<S> {
     inner: Rc<S>,
     services: Arc<Services>,
     door: Door,
+    counts: Rc<RequestCounts>,
 }
 
 impl<S> Service<ServiceRequest> for Steps<S>
@@ -84,6 +88,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (inner, services, door) = (Rc::clone(&self.inner), Arc::clone(&self.services), self.door);
+        let counts = Rc::clone(&self.counts);
         Box::pin(async move {
             if Connection::is_ended(&request) {
                 return Ok(connection::hang_up(request).await);
@@ -98,6 +103,7 @@ where
             render_problem(&id, &mut response);
             after(&services, &id, &mut response);
             access_log::finish(&id, started, &response);
+            counts.count(response.status());
             Ok(response)
         })
     }

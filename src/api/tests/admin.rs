@@ -19,7 +19,7 @@ async fn who_is_no_operator_learns_nothing_not_even_what_exists() {
     let paths = routes::listed(Door::Admin).into_iter().map(|(path, _)| path.replace("{write}", "1000"));
     let admin: Vec<String> =
         paths.filter(|path| path.starts_with("/admin")).chain(["/admin".to_owned(), "/admin/none".to_owned()]).collect();
-    assert!(admin.len() >= 9);
+    assert!(admin.len() >= 11 && admin.iter().any(|path| path == "/admin/topology/plan"), "{admin:?}");
     for path in admin {
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
             stage.send(request(method.clone(), &path)).await.problem("unauthenticated", 401);
@@ -54,6 +54,60 @@ async fn an_operator_sees_the_state_and_moves_it() {
     for body in [json!({}), json!({"workers": "many"}), json!({"workers": -1}), json!({"workers": 5000}), json!({"workers": null})] {
         stage.send(operator(Method::PUT, "/admin/workers").set_json(body)).await.problem("invalid", 422);
     }
+}
+
+#[actix_web::test]
+async fn a_plan_says_what_would_move_and_nothing_moves_yet() {
+    let stage = Stage::admin();
+    let ask = async |query: &str| stage.send(operator(Method::GET, &format!("/admin/topology/plan{query}"))).await;
+
+    let plan = ask("?members=s1,s2&strategy=range").await;
+    let half = json!({"rows": 6, "owners": 3});
+    assert_eq!(
+        plan.json(),
+        json!({
+            "strategy": "directory", "from": ["s1"], "to": ["s1", "s2"], "rows": 12, "owners": 6, "largest": 2,
+            "strategies": [{
+                "strategy": "range", "moved": half, "moved_first": {"rows": 0, "owners": 0}, "fullest": 1.5, "emptiest": 0.5,
+                "members": [{"name": "s1", "rows": 6, "owners": 3}, {"name": "s2", "rows": 6, "owners": 3}], "wall": "a wall",
+            }],
+        })
+    );
+    for (query, strategies) in [("?members=s1%2Cs2", 3), ("?strategy=modulo%2crange&members=s1", 2)] {
+        assert_eq!(ask(query).await.json()["strategies"].as_array().map(Vec::len), Some(strategies), "{query}");
+    }
+    let moves = stage.send(operator(Method::GET, "/admin/topology/moves")).await;
+    assert_eq!((moves.status, moves.json()), (200, json!({"items": [], "next": null})));
+    for path in ["/admin/topology/plan", "/admin/topology/moves"] {
+        let posted = stage.send(operator(Method::POST, path)).await;
+        assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_plan_that_cannot_be_made_is_refused_with_its_field() {
+    let stage = Stage::admin();
+    let many = format!("?members={}", (0..=1024).map(|index| format!("m{index}")).collect::<Vec<_>>().join(","));
+    let long = format!("?members={}", "m".repeat(41));
+    for (query, field, code) in [
+        ("", "members", "required"),
+        ("?members=", "members", "required"),
+        ("?members=s1,,s2", "members", "required"),
+        ("?members=s1,s2,s1", "members", "repeated"),
+        ("?members=s1&members=s2", "members", "repeated"),
+        ("?members=S1", "members", "format"),
+        (&long, "members", "format"),
+        (&many, "members", "range"),
+        ("?members=s1&strategy=random", "strategy", "value"),
+        ("?members=s1&strategy=", "strategy", "value"),
+    ] {
+        let refused = stage.send(operator(Method::GET, &format!("/admin/topology/plan{query}"))).await.problem("invalid", 422);
+        assert_eq!((&refused["errors"][0]["field"], &refused["errors"][0]["code"]), (&json!(field), &json!(code)), "{query}");
+    }
+
+    let second = stage.send(operator(Method::GET, "/admin/topology/plan?members=busy")).await;
+    assert_eq!(second.header("retry-after"), Some("7"));
+    assert!(second.problem("unavailable", 503)["detail"].as_str().is_some_and(|detail| detail.contains("one at a time")));
 }
 
 #[actix_web::test]

@@ -8,8 +8,11 @@ use crate::api::admin::{DeadLetter, JournalReport, LaneReport, OperationError, O
 use crate::api::ports::{CommentPage, Reads, SignIn, Writes};
 use crate::intake::accounts::{AccountError, AuthError, Client, Credentials, DecideError, Identity, Registration, SessionView};
 use crate::intake::{Quota, Receipt, Seen, Submission, SubmitError, Wish, WriteState, WriteStatus};
+use crate::ledger::shard_plan::{MemberPlan, ShardPlan, StrategyPlan, Wanted};
+use crate::ledger::topology::plan::{Amount, Evenness};
 use crate::ledger::view::{AuthorCard, CommentView, Order, Page, PostView, PostViewer, UserRef, UserView, UserViewer, ViewError};
 use crate::substrate::store::rows::Role;
+use crate::support::config::Strategy;
 use crate::vocabulary::command::{Resource, SubscriptionMode, WriteKind};
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
 use crate::vocabulary::rejection::Rejection;
@@ -378,6 +381,10 @@ impl Operations for Doubles {
         }))
     }
 
+    fn plan(&self, wanted: Wanted) -> LocalBoxFuture<'_, Result<ShardPlan, OperationError>> {
+        done(if wanted.members() == ["busy"] { Err(OperationError::Busy { retry_after_s: 7 }) } else { Ok(plan(&wanted)) })
+    }
+
     fn dead_letters(&self, _: Option<WriteId>, _: usize) -> LocalBoxFuture<'_, Result<Vec<DeadLetter>, OperationError>> {
         done(Ok(vec![dead_letter()]))
     }
@@ -392,6 +399,26 @@ impl Operations for Doubles {
 
     fn discard(&self, write: WriteId) -> LocalBoxFuture<'_, Result<(), OperationError>> {
         self.retry(write)
+    }
+}
+
+fn plan(wanted: &Wanted) -> ShardPlan {
+    let half = Amount { rows: 6, owners: 3 };
+    let strategies = wanted.strategies().iter().map(|strategy| StrategyPlan {
+        strategy: *strategy,
+        moved: half,
+        moved_first: Amount::default(),
+        evenness: Evenness { fullest: 1.5, emptiest: 0.5 },
+        members: wanted.members().iter().map(|name| MemberPlan { name: name.clone(), held: half }).collect(),
+        wall: "a wall".to_owned(),
+    });
+    ShardPlan {
+        strategy: Strategy::Directory,
+        from: vec!["s1".to_owned()],
+        to: wanted.members().to_vec(),
+        all: Amount { rows: 12, owners: 6 },
+        largest: 2,
+        strategies: strategies.collect(),
     }
 }
 

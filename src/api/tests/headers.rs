@@ -85,6 +85,21 @@ async fn pages_have_no_script_or_style_in_their_text() {
 }
 
 #[actix_web::test]
+async fn the_dashboard_is_for_the_operators_listener_and_may_call_nobody_else() {
+    let stage = Stage::admin();
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none' | public, max-age=300 | -";
+    for path in ["/", "/dashboard/dashboard.css", "/dashboard/dashboard.js"] {
+        let answered = stage.send(request(Method::GET, path)).await;
+        assert_eq!((answered.status, security(&answered).as_str()), (200, policy), "{path}");
+        always(&answered);
+        let text = String::from_utf8(answered.body).expect("UTF-8");
+        assert!(!text.contains("https://") && !text.contains(" style=") && !text.contains("innerHTML"), "{path}");
+    }
+    stage.send(request(Method::GET, "/dashboard/none.js")).await.problem("not-found", 404);
+    Stage::new().send(request(Method::GET, "/dashboard/dashboard.js")).await.problem("not-found", 404);
+}
+
+#[actix_web::test]
 async fn a_request_keeps_the_id_that_it_came_with() {
     let stage = Stage::new();
 

@@ -52,6 +52,7 @@ impl Chores {
     /// Waits for one chore and does it. `false`: there will be no more.
     pub async fn step(&mut self) -> bool {
         let Some(Chore { author, command }) = self.waiting.recv().await else { return false };
+        fail::fail_point!("chores::panic");
         if let Err(error) = self.ledger.decide(author, command, false, DECIDE_WITHIN).await {
             tracing::warn!(user.id = %author, error = %Chain(&error), "a chore of sign-in was not done");
         }
