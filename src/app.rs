@@ -8,8 +8,10 @@ mod actors;
 mod housekeeping;
 mod notices;
 mod operations;
+mod planning;
 mod shards;
 mod streams;
+mod tasks;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -58,9 +60,11 @@ use account_ledger::LedgerForAccounts;
 use actors::Actors;
 use notices::Notices;
 use operations::Operator;
+use planning::Planning;
 use streams::Streams;
+use tasks::Tasks;
 
-pub use shards::open_store;
+pub use shards::{connect, open_store};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +162,8 @@ impl App {
 
         let intake = Intake::new(Arc::clone(&ledger), Arc::clone(&ids), &config.limits);
         let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
-        let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, runtime, &clock)?;
+        let mut tasks = Tasks::new(runtime);
+        let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, &mut tasks, &clock)?;
         let ground: Arc<dyn Ground> = Arc::clone(&ledger) as Arc<dyn Ground>;
         let tools = Tools { ids: Arc::clone(&ids) };
         let desk = |shard: &Shard| Arc::new(Desk::new(shard.store.clone(), tools.clone(), Arc::clone(&ledger.bus), Arc::clone(&clock)));
@@ -173,8 +178,8 @@ impl App {
             runtime: runtime.clone(),
         };
         let actors = Actors::start(&ledger, topology, &config, runtime, beginnings, &opened.lanes, &notify);
-        load_revocations(&accounts, &ledger, &intake, runtime).await;
-        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, runtime);
+        load_revocations(&accounts, &ledger, &intake, &mut tasks).await;
+        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, &mut tasks);
 
         let view = View::new(Arc::clone(&ledger));
         let inbox = Inbox::new(ground, journal_id.0);
@@ -185,12 +190,13 @@ impl App {
         };
         let streams = Streams::start(above, &config.stream, ledger.bus.as_ref(), &clock);
         let draining = Arc::new(AtomicBool::new(false));
-        runtime.spawn(actors::watch(actors.clone(), Arc::clone(&streams.desk), Arc::clone(&draining)));
+        runtime.spawn(actors::watch(actors.clone(), Arc::clone(&streams.desk), tasks, Arc::clone(&draining)));
         let operator = Operator {
             ledger: Arc::clone(&ledger),
             intake: intake.clone(),
             actors: actors.clone(),
             stream: Arc::clone(&streams.desk),
+            planning: Planning::new(runtime, &draining),
             telemetry,
             bounds: (config.write.workers_min, config.write.workers_max),
             bytes_max: config.journal.max_bytes,
@@ -311,7 +317,7 @@ fn accounts(
     intake: &Intake,
     ids: &Arc<IdMaker>,
     secret: &MasterSecret,
-    runtime: &Handle,
+    tasks: &mut Tasks,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Arc<Accounts>, Arc<Tokens>), StartError> {
     let hashing = HashingPool::start(HashingLimits::default()).map_err(StartError::while_doing("start the hashing pool"))?;
@@ -333,7 +339,7 @@ fn accounts(
         ..AccountSettings::default()
     };
     let (accounts, chores) = Accounts::new(settings, parts, secret);
-    runtime.spawn(chores.run());
+    tasks.start("the chores of sign-in", chores.run());
     let revocations = Arc::clone(accounts.revocations());
     let told_at = Arc::clone(clock);
     let told = Box::new(move |sessions: &[crate::vocabulary::ids::SessionId]| revocations.end(sessions.iter().copied(), told_at.now()));
@@ -342,14 +348,14 @@ fn accounts(
 }
 
 /// Reads the sessions that ended lately: before anything is served, and where a shard does not answer, again and again until it does.
-async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, runtime: &Handle) {
+async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake: &Intake, tasks: &mut Tasks) {
     let revocations = Arc::clone(accounts.revocations());
     let seam = LedgerForAccounts::new(Arc::clone(ledger), intake.clone());
     let clock = Arc::clone(&ledger.clock);
     if revocations.load(&seam, clock.now()).await {
         return;
     }
-    runtime.spawn(async move {
+    tasks.start("reading the ended sessions", async move {
         while !revocations.load(&seam, clock.now()).await {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }

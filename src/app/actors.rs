@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::runtime::Handle;
 
+use super::tasks::Tasks;
 use crate::ledger::limiter::Limiter;
 use crate::ledger::recovery::Beginning;
 use crate::ledger::relay_courier::{self, RelayCourier};
@@ -137,17 +138,23 @@ impl Actors {
     }
 }
 
-/// Ends the process when an actor has stopped unasked: it would go on accepting what nobody applies, or hold sockets that nobody tells
-/// anything. The next start replays it.
-pub(super) async fn watch(actors: Actors, stream: Arc<Desk>, draining: Arc<AtomicBool>) {
+/// Ends the process when an actor has stopped unasked, or a task beside them has panicked: it would go on accepting what nobody applies, hold
+/// sockets that nobody tells anything, or fill the journal, whose room nobody gives back. The next start replays it.
+pub(super) async fn watch(actors: Actors, stream: Arc<Desk>, mut tasks: Tasks, draining: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if draining.load(Ordering::SeqCst) {
             return;
         }
-        let all_run = actors.are_alive() && stream.is_alive();
-        if !all_run && !planted("app::skip_watch") {
-            tracing::error!("a part of the server has stopped unasked: the process ends");
+        let lost = if actors.are_alive() && stream.is_alive() { tasks.lost() } else { Some("an actor") };
+        if let Some(part) = lost
+            && !planted("app::skip_watch")
+        {
+            tracing::error!(
+                part,
+                "a part of the server has stopped unasked, and the process ends; start it again: what was accepted is replayed. \
+                 If it ends again, the panic before this line is what to report"
+            );
             std::process::abort();
         }
     }
@@ -166,7 +173,12 @@ fn dispatcher(arbiter: &ArbiterHandle, parts: &DispatcherParts, shard: &Shard, l
 
 fn limiter(config: &Config) -> Limiter {
     match config.write.workers {
-        Workers::Adaptive => Limiter::adaptive(config.write.workers_min, config.write.workers_max),
+        Workers::Adaptive => {
+            let postgres = config.shards.members.first().is_some_and(|member| member.postgres_url().is_some());
+            // Batches without a connection would only wait for one.
+            let most = if postgres { config.write.workers_max.min(config.postgres.batches_max()) } else { config.write.workers_max };
+            Limiter::adaptive(config.write.workers_min.min(most), most)
+        }
         Workers::Fixed(workers) => Limiter::fixed(workers),
     }
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::task::JoinError;
 
+use super::tasks::Tasks;
 use crate::intake::Intake;
 use crate::ledger::{Ledger, Shard};
 use crate::substrate::journal::{ReadError, Record};
@@ -43,11 +44,11 @@ pub(super) fn start(
     tokens: Arc<Tokens>,
     telemetry: Arc<Telemetry>,
     bytes_max: u64,
-    runtime: &Handle,
+    tasks: &mut Tasks,
 ) {
     let mut keeper = Housekeeper { ledger: Arc::clone(ledger), bytes_max, searched: vec![Position::START; ledger.shards.len()] };
     let intake = intake.clone();
-    runtime.spawn(async move {
+    tasks.start("housekeeping", async move {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for round in 0_u64.. {
@@ -58,12 +59,11 @@ pub(super) fn start(
                 keeper.look_after_journal();
                 keeper
             });
-            match looked_after.await {
+            match looked_after.await.map_err(JoinError::try_into_panic) {
                 Ok(back) => keeper = back,
-                Err(error) => {
-                    tracing::error!(%error, "looking after the journal panicked; its room is not given back any more");
-                    return;
-                }
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime ends.
+                Err(Err(_cancelled)) => return,
             }
             if round % TIDY_EVERY == 0 {
                 telemetry.upkeep();
@@ -91,6 +91,7 @@ impl Housekeeper {
     }
 
     fn look_after_journal(&mut self) {
+        fail::fail_point!("housekeeping::panic");
         let ledger = Arc::clone(&self.ledger);
         for shard in &ledger.shards {
             let crowded = ledger.journal.disk_bytes() > self.bytes_max / PARK_ABOVE_PART;

@@ -7,14 +7,16 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::actors::Actors;
+use super::planning::Planning;
 use crate::api::admin::{DeadLetter, JournalReport, LaneReport, OperationError, Operations, ShardReport, WorkersReport, WorkersSetting};
 use crate::intake::{Intake, SubmitError};
 use crate::ledger::limiter::Limiter;
+use crate::ledger::shard_plan::{ShardPlan, Wanted};
 use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
 use crate::ledger::{Ledger, Shard};
 use crate::stream::desk::Desk;
-use crate::substrate::store::StoreError;
 use crate::substrate::store::rows::{DeadLetterRow, Rows};
+use crate::substrate::store::{Store, StoreError};
 use crate::support::mailbox::{Gone, Mailbox, Refused};
 use crate::support::telemetry::Telemetry;
 use crate::vocabulary::command::Entry;
@@ -32,6 +34,7 @@ pub(super) struct Operator {
     pub(super) intake: Intake,
     pub(super) actors: Actors,
     pub(super) stream: Arc<Desk>,
+    pub(super) planning: Planning,
     pub(super) telemetry: Arc<Telemetry>,
     /// The ends of the adaptive limit.
     pub(super) bounds: (u16, u16),
@@ -172,6 +175,13 @@ impl Operations for Operator {
             bytes_max: self.bytes_max,
         };
         async move { Ok(report) }.boxed_local()
+    }
+
+    fn plan(&self, wanted: Wanted) -> LocalBoxFuture<'_, Result<ShardPlan, OperationError>> {
+        let topology = self.ledger.topology.load_full();
+        let stores: Vec<Store> = self.ledger.shards.iter().map(|shard| shard.store.clone()).collect();
+        let walk = async move { ShardPlan::count(&topology, &stores, &wanted).await };
+        async move { self.planning.run(walk).await?.map_err(unreadable) }.boxed_local()
     }
 
     fn dead_letters(&self, after: Option<WriteId>, limit: usize) -> LocalBoxFuture<'_, Result<Vec<DeadLetter>, OperationError>> {
