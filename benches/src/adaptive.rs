@@ -12,8 +12,10 @@ use crate::{Options, Outcome};
 
 const FIXED: [&str; 6] = ["1", "2", "4", "8", "16", "32"];
 const LARGE_BYTES: usize = 8 * 1024;
-/// Large entries are 80 times a like: fewer of them take as long.
-const LARGE_PART: u64 = 25;
+/// Room for batches enough to learn from: one of large bodies holds a hundred.
+const JOURNAL_BYTES: (&str, &str) = ("journal.max_bytes", "4GiB");
+/// Large entries are 80 times a like: fewer of them take about as long.
+const LARGE_PART: u64 = 10;
 const SLOW_COMMIT_MS: &str = "20";
 const DRAIN_LIMIT: Duration = Duration::from_secs(600);
 
@@ -36,7 +38,7 @@ async fn fill(options: &Options, body_bytes: usize) -> Outcome<House> {
     let entries = options.entries / 4;
     progress(&format!("filling a journal for bodies of {body_bytes} bytes"));
     let (house, people) = House::settled(options, users_for(entries).max(8), POSTS).await?;
-    let server = house.open(&[("write.workers", "0")]).await?;
+    let server = house.open(&[("write.workers", "0"), JOURNAL_BYTES]).await?;
     if body_bytes == 0 {
         people.fill(&server, options.connections, entries).await?;
     } else {
@@ -52,11 +54,13 @@ async fn sweep(options: &Options, binary: &Path, house: &House, more: &[(&str, &
         progress(&format!("{name}: run {} of {}", run + 1, options.runs));
         for workers in FIXED.into_iter().chain(["adaptive"]) {
             let copy = house.copy_for(options, binary)?;
-            let settings: Vec<(&str, &str)> = more.iter().copied().chain([("write.workers", workers)]).collect();
+            let settings: Vec<(&str, &str)> = more.iter().copied().chain([("write.workers", workers), JOURNAL_BYTES]).collect();
             let server = copy.start(&settings)?;
-            let (ready, waiting) = (Instant::now(), server.waiting().await?);
+            // The first half is for the search: it begins at one worker, and learns from each batch.
+            server.drained_to(server.waiting().await? / 2, DRAIN_LIMIT).await?;
+            let (half, waiting) = (Instant::now(), server.waiting().await?);
             server.drained(DRAIN_LIMIT).await?;
-            report.add(&format!("{name}: {workers} workers"), "1/s", waiting as f64 / ready.elapsed().as_secs_f64());
+            report.add(&format!("{name}: {workers} workers"), "1/s", waiting as f64 / half.elapsed().as_secs_f64());
             server.stop().await?;
         }
     }

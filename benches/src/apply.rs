@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::baseline;
-use crate::load::{Load, Pace, Until};
+use crate::load::{Load, Pace, Target, Until};
 use crate::report::{Aim, Report, progress};
 use crate::server::House;
 use crate::{Options, Outcome};

@@ -36,6 +36,15 @@ pub(crate) async fn insert_many(folder: &Path, files: u64, users: u64, posts: u6
     Ok((users * posts) as f64 / began.elapsed().as_secs_f64())
 }
 
+/// The same into a database of PostgreSQL.
+pub(crate) async fn insert_many_into(url: &str, users: u64, posts: u64) -> Outcome<f64> {
+    let database = Database::connect(ConnectOptions::new(url).max_connections(1).sqlx_logging(false).to_owned()).await?;
+    Migrator::up(&database, None).await?;
+    let began = Instant::now();
+    write(&database, 0, 1, users, posts).await?;
+    Ok((users * posts) as f64 / began.elapsed().as_secs_f64())
+}
+
 async fn open(path: &Path) -> Outcome<DatabaseConnection> {
     let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
     options.max_connections(1).min_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(5));

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::load::Target;
 use crate::peer::{Peer, Subscriber};
 use crate::people::{People, comment_on};
 use crate::report::{Aim, Report, progress};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::fanout::{Count, read, rounds};
+use crate::load::Target;
 use crate::people::publish_on;
 use crate::report::{Report, progress};
 use crate::seed::{Seed, name_of};

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::followers::followed;
+use crate::load::Target;
 use crate::people::publish_on;
 use crate::report::{Aim, Report, progress};
 use crate::seed::name_of;

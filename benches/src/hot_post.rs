@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::fanout::{Count, read};
-use crate::load::{Load, Pace, Source, Until};
+use crate::load::{Load, Pace, Source, Target, Until};
 use crate::people::{like_of, publish_on};
 use crate::report::{Aim, Report, progress};
 use crate::seed::{Seed, name_of};

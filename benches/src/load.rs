@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::Outcome;
 use crate::histogram::Histogram;
-use crate::server::{Server, cpu_of_self};
+use crate::server::cpu_of_self;
 use crate::wire::Connection;
 
 /// Writes the bytes of the n-th request of a connection.
@@ -87,16 +87,24 @@ pub(crate) fn same(request: Vec<u8>) -> Source {
     Arc::new(move |_, _, into| into.extend_from_slice(&request))
 }
 
+/// What a load is sent to.
+pub(crate) trait Target {
+    fn address(&self) -> SocketAddr;
+
+    /// CPU seconds, in user and system mode, of all its threads.
+    fn cpu_seconds(&self) -> Outcome<f64>;
+}
+
 impl Load {
-    /// Runs it against the server's public listener.
-    pub(crate) async fn run(&self, server: &Server) -> Outcome<Measured> {
+    /// Runs it to its end.
+    pub(crate) async fn run(&self, server: &impl Target) -> Outcome<Measured> {
         let cpu = (server.cpu_seconds()?, cpu_of_self()?);
         let started = Instant::now();
         let mut lanes: JoinSet<Outcome<(BTreeMap<u16, u64>, Histogram)>> = JoinSet::new();
         let local = tokio::task::LocalSet::new();
         for number in 0..self.connections {
             let lane = Lane {
-                address: server.public,
+                address: server.address(),
                 number,
                 source: Arc::clone(&self.source),
                 until: self.until,

@@ -23,6 +23,8 @@ mod own_read;
 mod peer;
 mod people;
 mod placement;
+mod plain;
+mod plain_server;
 mod report;
 mod seed;
 mod server;
@@ -83,6 +85,9 @@ pub(crate) struct Options {
     /// A `nats-server`, which `fanout` is compared with.
     #[arg(long, global = true)]
     pub(crate) nats_server: Option<PathBuf>,
+    /// A cluster in which databases may be made and left behind, as `postgres://user@host:port/postgres`; `plain` needs it.
+    #[arg(long, global = true)]
+    pub(crate) postgres: Option<String>,
     /// Where data folders are made; the system's folder for temporary files otherwise. Its disk is what is measured.
     #[arg(long, global = true)]
     pub(crate) folder: Option<PathBuf>,
@@ -94,7 +99,7 @@ impl Options {
     }
 }
 
-#[derive(Subcommand, Clone, Copy)]
+#[derive(Subcommand, Clone)]
 enum Measurement {
     /// Durable 202s a second against /livez of the same process, and latency at half that load.
     Accept,
@@ -126,10 +131,23 @@ enum Measurement {
     IdleSockets,
     /// From the 202 of a comment to its frame on a friend's socket, at 10, 50 and 80 % of the capacity.
     WayThrough,
+    /// Visible likes a second on one shard in PostgreSQL against the plain way on the same server, and draining a journal into it.
+    Plain,
+    /// What `plain` is compared with; it starts this itself.
+    #[command(hide = true)]
+    PlainServer {
+        /// A JSON Web Key Set: who may sign tokens.
+        #[arg(long)]
+        keys: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let CommandLine { measurement, options } = CommandLine::parse();
+    if let Measurement::PlainServer { keys } = &measurement {
+        let served = plain_server::serve(options.postgres.as_deref().unwrap_or_default(), keys);
+        return served.map_or_else(|error| report::failed(error.as_ref()), |()| ExitCode::SUCCESS);
+    }
     // One thread: the generator leaves the other core to the server.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -152,6 +170,8 @@ fn main() -> ExitCode {
             Measurement::Storm => Box::pin(storm::measure(&options)).await,
             Measurement::IdleSockets => Box::pin(idle_sockets::measure(&options)).await,
             Measurement::WayThrough => Box::pin(way_through::measure(&options)).await,
+            Measurement::Plain => Box::pin(plain::measure(&options)).await,
+            Measurement::PlainServer { .. } => Ok(()),
         }
     });
     match measured {

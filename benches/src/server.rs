@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::load::Target;
 use crate::people::{self, People};
 use crate::report::progress;
 use crate::wire::{Connection, request};
@@ -47,6 +48,8 @@ pub(crate) struct House {
     folder: tempfile::TempDir,
     binary: PathBuf,
     operator: Option<String>,
+    /// The value of `shards.members`, if its shards are not in files of the data folder.
+    members: Option<String>,
 }
 
 impl House {
@@ -56,7 +59,7 @@ impl House {
             Some(folder) => tempfile::tempdir_in(folder)?,
             None => tempfile::tempdir()?,
         };
-        Ok(Self { folder, binary, operator: None })
+        Ok(Self { folder, binary, operator: None, members: None })
     }
 
     /// A second house with a copy of the data, whose server must have ended.
@@ -73,8 +76,15 @@ impl House {
 
     /// A house where people live and have published posts, and whose first user is an operator. No server runs.
     pub(crate) async fn settled(options: &Options, users: usize, posts: usize) -> Outcome<(Self, People)> {
+        Self::settled_on(options, users, posts, &[]).await
+    }
+
+    /// The same with its shards in databases, by names and URLs; none are the four files of the data folder.
+    pub(crate) async fn settled_on(options: &Options, users: usize, posts: usize, shards: &[(&str, &str)]) -> Outcome<(Self, People)> {
         progress(&format!("{users} users and {posts} posts"));
         let mut house = Self::new(options, &options.server)?;
+        let members: Vec<String> = shards.iter().map(|(name, url)| format!("{{name=\"{name}\", url=\"{url}\"}}")).collect();
+        house.members = (!members.is_empty()).then(|| format!("[{}]", members.join(", ")));
         let server = house.open(&[]).await?;
         let people = People::settle(&server, users, posts).await?;
         server.stop().await?;
@@ -96,12 +106,18 @@ impl House {
 
     /// Runs another command of the binary on the data; what it printed.
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome<String> {
-        let output = Command::new(&self.binary).args(arguments).arg("--data").arg(self.data()).current_dir(self.folder.path()).output()?;
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).arg("--data").arg(self.data()).current_dir(self.folder.path()).envs(self.environment());
+        let output = command.output()?;
         if output.status.success() {
             Ok(String::from_utf8(output.stdout)?)
         } else {
             Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
         }
+    }
+
+    fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members.iter().map(|members| ("SOSIK__SHARDS__MEMBERS", members.as_str()))
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -119,7 +135,11 @@ impl House {
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--bind", &public.to_string(), "--admin-bind", "127.0.0.1:0", "--data"]).arg(self.data());
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        command.env("SOSIK__LIMITS__ENABLED", "false").env("SOSIK__AUTH__ACCESS_TTL", "1h").env("SOSIK__TELEMETRY__LOG", "warn");
+        command
+            .envs(self.environment())
+            .env("SOSIK__LIMITS__ENABLED", "false")
+            .env("SOSIK__AUTH__ACCESS_TTL", "1h")
+            .env("SOSIK__TELEMETRY__LOG", "warn");
         for (key, value) in settings {
             let is_variable = key.chars().all(|character| character.is_ascii_uppercase());
             let name = if is_variable { (*key).to_owned() } else { format!("SOSIK__{}", key.to_uppercase().replace('.', "__")) };
@@ -177,11 +197,6 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err("the server does not end".into())
-    }
-
-    /// CPU seconds, in user and system mode, of all its threads.
-    pub(crate) fn cpu_seconds(&self) -> Outcome<f64> {
-        cpu_of(self.child.id())
     }
 
     /// Resident memory in MiB, now and at its highest.
@@ -254,14 +269,29 @@ impl Server {
 
     /// Waits until nothing waits: the time it took.
     pub(crate) async fn drained(&self, limit: Duration) -> Outcome<Duration> {
+        self.drained_to(0, limit).await
+    }
+
+    /// Waits until no more than so many entries wait: the time it took.
+    pub(crate) async fn drained_to(&self, entries: u64, limit: Duration) -> Outcome<Duration> {
         let began = Instant::now();
-        while self.waiting().await? > 0 {
+        while self.waiting().await? > entries {
             if began.elapsed() > limit {
                 return Err(format!("{} entries still wait after {limit:?}", self.waiting().await?).into());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(began.elapsed())
+    }
+}
+
+impl Target for Server {
+    fn address(&self) -> SocketAddr {
+        self.public
+    }
+
+    fn cpu_seconds(&self) -> Outcome<f64> {
+        cpu_of(self.child.id())
     }
 }
 
