@@ -199,6 +199,7 @@ async fn failed_logins_make_strangers_wait_also_after_a_restart() {
         }
         let wait: u64 = answer.expect_problem(429, "too-many-requests").header("retry-after").parse().expect("seconds");
         if wait < 8 {
+            // As long as the answer asks for: sooner there is only the same answer.
             tokio::time::sleep(Duration::from_secs(wait)).await;
         }
         (wait >= 8).then_some(())
@@ -222,6 +223,7 @@ async fn a_thousand_logins_at_once_leave_the_server_answering() {
             let began = std::time::Instant::now();
             stranger.get("/livez").send().await.expect(200);
             slowest = slowest.max(began.elapsed());
+            // The pace of the probes.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         slowest

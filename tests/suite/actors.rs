@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::client::{Person, nonce, within};
 use crate::support::faults;
 use crate::support::server::{Server, Settings};
@@ -41,9 +43,7 @@ async fn is_no_zombie(place: &str, watched: bool) -> bool {
         None => {
             let settled = async {
                 for (_, write) in &accepted {
-                    while ["accepted", "committed"].contains(&ann.write_state(write).await.as_str()) {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
+                    ann.write_settled(write).await;
                 }
             };
             tokio::time::timeout(Duration::from_secs(10), settled).await.is_ok()
@@ -76,7 +76,7 @@ async fn ends_without_its_router(watched: bool) -> bool {
     let mut server = Server::start().await;
     server.kill();
     server.settings = taken_down(faults::ROUTER_PANICS, 0, watched);
-    let status = match server.try_restart().await {
+    let status = match server.start_listening().await {
         Ok(()) => server.ended_within(ENDS_WITHIN).await,
         Err(refused) => refused.status,
     };
@@ -169,4 +169,50 @@ async fn control_a_socket_that_outlives_its_session_is_caught() {
     let settings = Settings::default().fault((faults::SKIP_SESSION_END, "return"));
 
     assert!(!Box::pin(a_session_takes_its_socket_with_it(settings)).await, "the fault had no effect");
+}
+
+/// The tasks beside the actors: nobody asks them, so that nobody would miss them for a long time.
+const TASKS: [&str; 2] = [faults::HOUSEKEEPING_PANICS, faults::CHORES_PANIC];
+
+/// Whether a process ends one of whose tasks has panicked, and says why; what it accepted is there afterwards.
+async fn ends_without_its_task(place: &str, watched: bool) -> bool {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    server.kill();
+    // The journal is looked after once a second: not before there is something to lose.
+    let passes = usize::from(place == faults::HOUSEKEEPING_PANICS);
+    let settings = taken_down(place, passes, watched).with("limits.enabled", "true").with("limits.logins_per_minute", "1000");
+    server.restart_with(settings).await;
+    let post = ann.write_post(&nonce()).send().await.expect(202).text_at("/post/id");
+    // Not from where she signed in: her back-off is a chore.
+    let stranger = Person::stranger_at(&server, "127.0.0.2".parse().expect("an address"));
+
+    let mut status = None;
+    let began = Instant::now();
+    while status.is_none() && began.elapsed() < ENDS_WITHIN {
+        let _refused_or_cut =
+            stranger.post("/v1/auth/login").json(&json!({"username": ann.name, "password": "not-hers-1"})).attempt().await;
+        status = server.ended_within(Duration::from_millis(50)).await;
+    }
+
+    assert!(server.log().contains("planted"), "the fault at {place} had no effect");
+    let says_why = server.log().contains("what was accepted is replayed");
+    server.kill();
+    server.restart_with(Settings::default().panics_expected()).await;
+    ann.read_post(&post).await.expect(200);
+    status.is_some_and(|status| !status.success()) && says_why
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_panics_ends_the_process_and_the_log_says_what_to_do() {
+    for place in TASKS {
+        assert!(ends_without_its_task(place, true).await, "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_server_that_goes_on_without_its_tasks_is_caught() {
+    for place in TASKS {
+        assert!(!ends_without_its_task(place, false).await, "the fault at {place} had no effect");
+    }
 }

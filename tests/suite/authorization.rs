@@ -193,17 +193,17 @@ async fn a_read_changes_nothing() {
     let ann = Person::join(&server, "ann").await;
     // All of it is visible: the lanes stand still.
     let hers = Belongings::of(&ann).await;
-    let before = crate::support::shards::all_facts(&server.data()).await;
-    let lanes = crate::support::shards::lanes(&server.data()).await;
+    let before = crate::support::shards::all_facts(&server).await;
+    let lanes = crate::support::shards::lanes(&server).await;
 
     for (_, path) in documented_calls(&server).await.into_iter().filter(|(method, _)| *method == Method::GET) {
         let answer = ann.get(&hers.fill(&path)).send().await;
         assert!(answer.status < 500, "{path}: {}", answer.text);
     }
 
-    let after = crate::support::shards::all_facts(&server.data()).await;
+    let after = crate::support::shards::all_facts(&server).await;
     assert_eq!((before.posts, before.comments, before.likes, before.follows), (after.posts, after.comments, after.likes, after.follows));
     assert_eq!((before.post_counters, before.user_counters), (after.post_counters, after.user_counters));
     // All that a user changes goes through a lane.
-    assert_eq!(lanes, crate::support::shards::lanes(&server.data()).await);
+    assert_eq!(lanes, crate::support::shards::lanes(&server).await);
 }

@@ -54,7 +54,7 @@ async fn counters_equal_their_rows_on_every_snapshot_under_load_and_kills() {
 
     let (mut comparisons, mut found) = (0, Vec::new());
     for _ in 0..3 {
-        let shards = shards::open_all(&server.data()).await;
+        let shards = shards::open_all(&server).await;
         let (more, violations) = compare_for(&shards, Duration::from_secs(seconds) / 3).await;
         comparisons += more;
         found.extend(violations);
@@ -76,7 +76,7 @@ async fn control_a_counter_saved_apart_from_its_rows_is_caught() {
     let people = Person::join_many(&server, "apart", 6).await;
     let load = Load::start(people, Mix::counting(), 1, seed("counters apart")).await;
 
-    let shards = shards::open_all(&server.data()).await;
+    let shards = shards::open_all(&server).await;
     let (comparisons, found) = compare_for(&shards, Duration::from_secs(3)).await;
     load.finish().await;
 
@@ -110,7 +110,7 @@ async fn a_kill_between_rows_counters_and_events_leaves_all_or_nothing() {
         server.stands_still().await;
         server.kill();
         load.history.process_ended();
-        for shard in shards::open_all(&server.data()).await {
+        for shard in shards::open_all(&server).await {
             assert_eq!(shard.counters_now().await, [], "after a death at {place}");
         }
         server.restart_with(Settings::default()).await;
@@ -128,7 +128,7 @@ async fn a_post_that_is_deleted_while_many_comment_leaves_counters_that_are_thei
     let server = Server::start().await;
     let people = Person::join_many(&server, "crowd", 6).await;
     let post = people[0].publish("Soon gone").await;
-    let shards = shards::open_all(&server.data()).await;
+    let shards = shards::open_all(&server).await;
 
     let comment = people.iter().map(|person| async {
         let mut statuses = Vec::new();
@@ -171,7 +171,7 @@ async fn fsck_finds_nothing_after_a_run_and_a_counter_that_was_changed_by_hand()
     let (sound, output) = server.run(&["fsck"]);
     assert!(sound, "{output}");
 
-    let shards = shards::open_all(&server.data()).await;
+    let shards = shards::open_all(&server).await;
     let file = shards[0].file.clone();
     drop(shards);
     shards::execute(&file, "UPDATE post_counters SET likes = likes + 1").await;
@@ -238,7 +238,7 @@ async fn fsck_names_the_table_of_each_kind_of_damage() {
     let (sound, output) = server.run(&["fsck"]);
     assert!(sound, "{output}");
 
-    let files: Vec<_> = shards::open_all(&server.data()).await.into_iter().map(|shard| shard.file.clone()).collect();
+    let files: Vec<_> = shards::open_all(&server).await.into_iter().map(|shard| shard.file.clone()).collect();
     for (damage, table) in DAMAGE {
         let sound_copies: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("a copy")).collect();
         for file in &files {

@@ -80,8 +80,13 @@ impl Buried {
     async fn restart_with(&mut self, settings: Settings) {
         self.server.terminate().await;
         self.server.restart_with(settings).await;
-        // The second start begins behind what the first one found settled.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        // The second start begins behind what the first one found settled, once that is marked in the lanes.
+        within(Duration::from_secs(30), "the marks of what is relayed", async || {
+            let lanes = self.operator.admin_call(Method::GET, "/admin/lanes").send().await.expect(200).json["items"].take();
+            let lanes = lanes.as_array().expect("lanes");
+            (!lanes.is_empty() && lanes.iter().all(|lane| lane["applied"] == lane["relayed"])).then_some(())
+        })
+        .await;
         self.server.terminate().await;
         self.server.restart().await;
     }

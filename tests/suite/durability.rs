@@ -25,6 +25,7 @@ async fn no_accepted_write_is_lost_or_doubled_by_kills_at_random_moments() {
 
     let mut recoveries = Vec::new();
     for _ in 0..cycles {
+        // A moment at random.
         tokio::time::sleep(Duration::from_millis(20 + random.below(780))).await;
         server.kill();
         load.history.process_ended();
@@ -52,6 +53,7 @@ async fn control_a_journal_that_answers_before_it_writes_is_caught() {
     let load = Load::start(people, Mix::default(), 1, seed).await;
 
     for _ in 0..4 {
+        // Ten groups are answered before they are written, and the last is lost.
         tokio::time::sleep(Duration::from_millis(400)).await;
         server.kill();
         load.history.process_ended();

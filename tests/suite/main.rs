@@ -4,6 +4,9 @@
 //! asked and answered, and the checks of that record against what stands in the server and in its shards at the end.
 //! A test whose name begins with `control_` plants a fault and shows that the check of its promise notices.
 //!
+//! Shards are SQLite files; `SOSIK_SUITE_ON=postgres` has them in the cluster that `SOSIK_TEST_POSTGRES` names. What lays its hands on files
+//! fails there.
+//!
 //! Each run is short. Longer ones are asked for by variables (`number_from_environment`): `SOSIK_KILL_CYCLES`, `SOSIK_DEATHS_PER_PLACE`,
 //! `SOSIK_STOP_CYCLES`, `SOSIK_KEYED_REQUESTS`, `SOSIK_EDITS`, `SOSIK_IDS`, `SOSIK_COUNTER_CLIENTS`, `SOSIK_COUNTER_SECONDS`,
 //! `SOSIK_COMMENTS_OF_A_DELETED_POST`, `SOSIK_FLOOD_SECONDS`, `SOSIK_TEST_RESUMES`. `SOSIK_REFUSAL_WITHIN_MS` asks for more than a machine on which
@@ -30,9 +33,13 @@ mod isolation;
 mod journeys;
 mod live_pages;
 mod notifications;
+mod operations;
 mod order;
 mod overload;
 mod own_writes;
+mod placement;
+mod postgres;
+mod postgres_outage;
 mod security;
 mod shutdown;
 mod stream;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::client::Person;
+use crate::support::client::{Person, within};
 use crate::support::history::Outcome;
 use crate::support::load::{Load, Mix};
 use crate::support::server::{STOP_TIMEOUT, Server, Settings};
@@ -23,6 +23,7 @@ async fn a_stop_under_load_ends_with_zero_loses_nothing_and_cuts_no_answer() {
     let load = Load::start(people, Mix::default(), 1, seed).await;
 
     for cycle in 0..cycles {
+        // A moment at random.
         tokio::time::sleep(Duration::from_millis(50 + random.below(500))).await;
         let began = Instant::now();
         server.signal(if cycle % 2 == 0 { Signal::TERM } else { Signal::INT });
@@ -58,8 +59,8 @@ async fn a_second_signal_and_an_idle_connection_do_not_hold_the_stop() {
     let idle = tokio::net::TcpStream::connect(server.address.authority()).await.expect("a connection");
 
     server.signal(Signal::TERM);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    if server.ended_within(Duration::ZERO).await.is_none() && server.ended_within(Duration::from_millis(5)).await.is_none() {
+    within(STOP_TIMEOUT, "the first signal to be heard", async || server.log().contains("stopping: no new requests").then_some(())).await;
+    if server.ended_within(Duration::from_millis(1)).await.is_none() {
         server.signal(Signal::TERM);
         assert!(server.ended_within(STOP_TIMEOUT).await.is_some(), "still running");
     }
@@ -90,7 +91,9 @@ async fn a_waiting_answer_is_given_before_the_end() {
     server.restart_with(Settings::default().without_workers()).await;
 
     let waiting = tokio::task::JoinSet::from_iter([ann.write_post("Held").wait(20).send()]);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Her own reads show it from the moment on at which it is accepted.
+    let posts = format!("/v1/users/{}/posts", ann.id);
+    within(STOP_TIMEOUT, "the write to be accepted", async || (!ann.all_items(&posts).await.is_empty()).then_some(())).await;
     assert_eq!(server.terminate().await.code(), Some(0));
 
     let answers = waiting.join_all().await;

@@ -184,6 +184,7 @@ async fn a_token_that_ends_ends_the_socket_unless_it_is_renewed_in_it() {
     let person = Person::join(&server, "ends").await;
     let (mut left, mut renewed) = (Socket::open(&person).await, Socket::open(&person).await);
 
+    // The new token must end later than the first one does.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let answer = person.refresh(&person.refresh_token).await.expect(200);
     renewed.send(&json!({"op": "auth", "token": answer.text_at("/access_token")})).await;

@@ -13,7 +13,7 @@ async fn data_of_a_newer_release() -> (Server, Person, String) {
     let ann = Person::join(&server, "ann").await;
     let post = ann.publish("From before").await;
     server.terminate().await;
-    let opened = shards::open_all(&server.data()).await;
+    let opened = shards::open_all(&server).await;
     let file = opened[0].file.clone();
     drop(opened);
     shards::execute(&file, "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m999999_from_the_future', 0)").await;

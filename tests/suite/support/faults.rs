@@ -82,7 +82,10 @@ pub(crate) const DISPATCHER_PANICS: &str = "notify::stalled";
 pub(crate) const SESSION_PANICS: &str = "session::panic";
 /// stream session: with `return`, nobody learns that it has ended. Breaks G10.
 pub(crate) const SKIP_SESSION_END: &str = "session::skip_end";
-/// app: with `return`, nobody looks whether the actors are alive. Breaks G10.
+/// app: where the journal is looked after. intake: where a chore of sign-in is begun. `panic` takes each task down.
+pub(crate) const HOUSEKEEPING_PANICS: &str = "housekeeping::panic";
+pub(crate) const CHORES_PANIC: &str = "chores::panic";
+/// app: with `return`, nobody looks whether the actors and tasks are alive. Breaks G10.
 pub(crate) const SKIP_WATCH: &str = "app::skip_watch";
 /// ledger relay: with `return`, nothing is relayed.
 pub(crate) const RELAY_STALLED: &str = "relay::stalled";
@@ -110,6 +113,8 @@ pub(crate) const SHARD_HANGS: &str = "store::hold";
 pub(crate) const SHARD_READ_ONLY: &str = "store::read_only";
 /// store: with `return(MS)`, each commit takes that much longer.
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
+/// ledger census: with `return(MS)`, each page of a walk over everything comes that much later.
+pub(crate) const SLOW_CENSUS: &str = "census::slow_page";
 /// ledger cards: with `sleep(ms)`, between the load of a row and its insertion into the cache.
 pub(crate) const BETWEEN_LOAD_AND_INSERT: &str = "cards::between_load_and_insert";
 /// ledger cards: with `return`, an insertion replaces a newer version. Breaks G4.

@@ -326,6 +326,13 @@ async fn attempt(make: &impl Fn() -> Call, key: Option<&str>) -> Result<Answer, 
     }
 }
 
+/// The id of what was created. It is shown where its shard could be read; its path always stands in the write.
+fn created(answer: &Answer, pointer: &str) -> Id {
+    let shown = answer.json.pointer(pointer).map(id_of);
+    let path = || answer.text_at("/write/resource").rsplit('/').next().and_then(|id| id.parse().ok());
+    shown.or_else(path).unwrap_or_else(|| panic!("nothing was created: {}", answer.text))
+}
+
 /// What a caller may conclude from an answer; `object` points to the id of what was created. A status of 0: no connection.
 pub(crate) fn classify(answer: Result<Answer, reqwest::Error>, object: Option<&str>) -> Outcome {
     let answer = match answer {
@@ -336,7 +343,7 @@ pub(crate) fn classify(answer: Result<Answer, reqwest::Error>, object: Option<&s
     match answer.status {
         200..=202 => Outcome::Ok {
             write: id_of(&answer.json["write"]["id"]),
-            object: object.map(|pointer| id_of(answer.json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {}", answer.text)))),
+            object: object.map(|pointer| created(&answer, pointer)),
             replayed: answer.header("idempotency-replayed") == "true",
         },
         504 => {

@@ -1,6 +1,7 @@
 //! What the suites share: a server to start, kill and start again; people who use it; the history of a run and its checks.
 
 pub(crate) mod client;
+pub(crate) mod databases;
 pub(crate) mod facts;
 pub(crate) mod faults;
 pub(crate) mod history;

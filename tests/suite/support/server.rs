@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::within;
+use super::databases::{self, Databases};
 use super::faults::Fault;
 
 /// How long a start may take: two cores are shared with other tests, and there may be a journal to replay.
@@ -94,6 +95,8 @@ impl Settings {
 pub(crate) struct Server {
     pub(crate) settings: Settings,
     pub(crate) address: Address,
+    /// Its shards, if they are in PostgreSQL.
+    pub(crate) databases: Option<Databases>,
     folder: Arc<tempfile::TempDir>,
     child: Option<Child>,
     starts: u32,
@@ -116,11 +119,32 @@ impl Server {
         Self::try_start(settings).await.unwrap_or_else(|refused| panic!("the server did not start: {:?}\n{}", refused.status, refused.log))
     }
 
+    /// On SQLite, unless the whole suite is asked to run on PostgreSQL.
     pub(crate) async fn try_start(settings: Settings) -> Result<Self, StartRefused> {
+        let databases = match databases::shared_cluster().filter(|_| databases::asked_for()) {
+            Some(cluster) => Some(Databases::make(&cluster).await),
+            None => None,
+        };
+        Self::try_start_on(settings, databases).await
+    }
+
+    /// With its shards in databases of the shared cluster; `None` if there is none.
+    pub(crate) async fn start_on_postgres(settings: Settings) -> Option<Self> {
+        let databases = Databases::make(&databases::shared_cluster()?).await;
+        let started = Self::try_start_on(settings, Some(databases)).await;
+        Some(started.unwrap_or_else(|refused| panic!("the server did not start: {:?}\n{}", refused.status, refused.log)))
+    }
+
+    pub(crate) async fn try_start_on(settings: Settings, databases: Option<Databases>) -> Result<Self, StartRefused> {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
-        let mut server = Self { settings, address: Address::default(), folder, child: None, starts: 0 };
+        let mut server = Self { settings, address: Address::default(), databases, folder, child: None, starts: 0 };
         server.launch().await?;
         Ok(server)
+    }
+
+    /// Its shards in PostgreSQL.
+    pub(crate) fn postgres(&self) -> &Databases {
+        self.databases.as_ref().expect("shards in PostgreSQL")
     }
 
     /// Starts it again on its folder, with its present settings.
@@ -139,6 +163,13 @@ impl Server {
     }
 
     async fn launch(&mut self) -> Result<(), StartRefused> {
+        self.start_listening().await?;
+        self.wait_until_ready().await;
+        Ok(())
+    }
+
+    /// Starts it on its folder and waits until it says where it listens: for one that may never be ready.
+    pub(crate) async fn start_listening(&mut self) -> Result<(), StartRefused> {
         self.starts += 1;
         let log = std::fs::File::create(self.log_path(self.starts)).expect("a log file");
         let mut command = self.command(&["serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]);
@@ -154,15 +185,16 @@ impl Server {
             }
         });
         match tokio::time::timeout(START_TIMEOUT, receiver).await {
-            Ok(Ok(Some(line))) => self.note_address(&line),
+            Ok(Ok(Some(line))) => {
+                self.note_address(&line);
+                Ok(())
+            }
             Ok(_) => {
                 let status = self.child.take().and_then(|mut child| child.wait().ok());
-                return Err(StartRefused { status, log: self.log() });
+                Err(StartRefused { status, log: self.log() })
             }
             Err(_) => panic!("no first line within {START_TIMEOUT:?}\n{}", self.log()),
         }
-        self.wait_until_ready().await;
-        Ok(())
     }
 
     fn note_address(&self, line: &str) {
@@ -200,6 +232,7 @@ impl Server {
             .arg(self.data())
             .current_dir(self.folder.path())
             .env_remove("FAILPOINTS")
+            .envs(self.databases.iter().map(|databases| ("SOSIK__SHARDS__MEMBERS", databases.members())))
             .envs(self.settings.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         if !faults.is_empty() {

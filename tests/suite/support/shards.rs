@@ -1,25 +1,37 @@
 //! The shards as they lie on the disk: read past the server, so that it cannot hide anything.
 //!
-//! Files are found by SQLite's magic, opened read-only, and read in one transaction each, so that what is compared is one snapshot.
+//! Files are found by SQLite's magic and opened read-only; databases in PostgreSQL are those that the server was given. Each is read in one
+//! transaction, so that what is compared is one snapshot.
 
 use std::path::{Path, PathBuf};
 
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement, TransactionTrait, TryGetable,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, IsolationLevel, QueryResult, Statement, TransactionTrait,
+    TryGetable,
 };
 
+use super::databases;
 use super::facts::{CommentFact, Facts, PostFact};
 use super::history::{Id, Violation, counters_are_their_rows};
+use super::server::Server;
 
-/// One shard's file, open for reading.
+/// One shard, open for reading.
 pub(crate) struct Shard {
     pub(crate) name: String,
+    /// Its file; empty in PostgreSQL.
     pub(crate) file: PathBuf,
     database: DatabaseConnection,
 }
 
-/// All shards of a data folder.
-pub(crate) async fn open_all(data: &Path) -> Vec<Shard> {
+/// All shards of a server.
+pub(crate) async fn open_all(server: &Server) -> Vec<Shard> {
+    if let Some(databases) = &server.databases {
+        let open = databases.0.iter().map(|shard| async {
+            Shard { name: shard.name.clone(), file: PathBuf::new(), database: databases::connect(&shard.url).await }
+        });
+        return futures_util::future::join_all(open).await;
+    }
+    let data = &server.data();
     let mut shards = Vec::new();
     for file in database_files(data) {
         let mut options = ConnectOptions::new(format!("sqlite://{}?mode=ro", file.display()));
@@ -56,7 +68,7 @@ fn starts_with_magic(path: &Path) -> bool {
 }
 
 async fn rows(connection: &impl ConnectionTrait, sql: &str) -> Vec<QueryResult> {
-    let statement = Statement::from_string(DbBackend::Sqlite, sql);
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
     connection.query_all_raw(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
@@ -71,7 +83,8 @@ fn id(row: &QueryResult, column: &str) -> Id {
 impl Shard {
     /// Everything that it holds, of one snapshot.
     pub(crate) async fn facts(&self) -> Facts {
-        let transaction = self.database.begin().await.expect("a snapshot");
+        let one_state = (self.database.get_database_backend() == DbBackend::Postgres).then_some(IsolationLevel::RepeatableRead);
+        let transaction = self.database.begin_with_config(one_state, None).await.expect("a snapshot");
         let mut facts = Facts::default();
         for row in rows(&transaction, "SELECT post, author, body, deleted FROM posts").await {
             let body = (!get::<bool>(&row, "deleted")).then(|| get(&row, "body"));
@@ -82,7 +95,7 @@ impl Shard {
             let (comment, post, author) = (id(&row, "comment"), id(&row, "post"), id(&row, "author"));
             facts.comments.push(CommentFact { id: comment, post, author, body, place: self.name.clone() });
         }
-        for row in rows(&transaction, "SELECT post, user FROM post_likes WHERE liked").await {
+        for row in rows(&transaction, "SELECT post, \"user\" FROM post_likes WHERE liked").await {
             facts.likes.push((id(&row, "post"), id(&row, "user"), self.name.clone()));
         }
         for row in rows(&transaction, "SELECT owner, other FROM relations WHERE following_since IS NOT NULL").await {
@@ -97,7 +110,7 @@ impl Shard {
         for row in rows(&transaction, "SELECT post, likes, comments FROM post_counters").await {
             facts.post_counters.insert(id(&row, "post"), (get(&row, "likes"), get(&row, "comments")));
         }
-        for row in rows(&transaction, "SELECT user, posts, followers, following FROM user_counters").await {
+        for row in rows(&transaction, "SELECT \"user\", posts, followers, following FROM user_counters").await {
             facts.user_counters.insert(id(&row, "user"), ["posts", "followers", "following"].map(|column| get(&row, column)));
         }
         transaction.commit().await.expect("the end of a snapshot");
@@ -111,18 +124,18 @@ impl Shard {
 }
 
 /// Everything that all shards hold.
-pub(crate) async fn all_facts(data: &Path) -> Facts {
+pub(crate) async fn all_facts(server: &Server) -> Facts {
     let mut facts = Facts::default();
-    for shard in open_all(data).await {
+    for shard in open_all(server).await {
         facts.extend(shard.facts().await);
     }
     facts
 }
 
 /// How far each lane of each shard has got.
-pub(crate) async fn lanes(data: &Path) -> Vec<(String, i64, i64)> {
+pub(crate) async fn lanes(server: &Server) -> Vec<(String, i64, i64)> {
     let mut lanes = Vec::new();
-    for shard in open_all(data).await {
+    for shard in open_all(server).await {
         let rows = rows(&shard.database, "SELECT lane, applied FROM lanes ORDER BY lane").await;
         lanes.extend(rows.iter().map(|row| (shard.name.clone(), get(row, "lane"), get(row, "applied"))));
     }
