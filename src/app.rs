@@ -34,6 +34,7 @@ use crate::ledger::cards::Cards;
 use crate::ledger::kept_keys::KeptKeys;
 use crate::ledger::pending::Pending;
 use crate::ledger::recovery;
+use crate::ledger::standbys;
 use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
@@ -178,6 +179,9 @@ impl App {
             runtime: runtime.clone(),
         };
         let actors = Actors::start(&ledger, topology, &config, runtime, beginnings, &opened.lanes, &notify);
+        for shard in ledger.shards.iter().filter(|shard| shard.standbys.are_there()) {
+            tasks.start("following standbys", standbys::follow(Arc::clone(&ledger), shard.index));
+        }
         load_revocations(&accounts, &ledger, &intake, &mut tasks).await;
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, &mut tasks);
 
@@ -265,7 +269,7 @@ impl App {
         let _closed = tokio::task::spawn_blocking(move || journal.close()).await;
         self.actors.drain(DRAIN_PATIENCE).await;
         for shard in &self.ledger.shards {
-            if let Err(error) = shard.store.close().await {
+            if let Err(error) = shard.store.close().await.and(shard.standbys.close().await) {
                 tracing::warn!(shard = %shard.name, error = %crate::support::chain::Chain(&error), "closing the shard's database");
             }
         }

@@ -11,10 +11,11 @@ use crate::ledger::Shard;
 use crate::ledger::hot_posts::HotPosts;
 use crate::ledger::recovery::check_shard;
 use crate::ledger::shard_reader::ShardReader;
+use crate::ledger::standbys::Standbys;
 use crate::substrate::journal::Journal;
 use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
 use crate::substrate::store::rows::LaneRow;
-use crate::substrate::store::{Backend, ShardIdentity, Store, StoreError, StoreOptions};
+use crate::substrate::store::{Backend, ShardIdentity, Standby, Store, StoreError, StoreOptions};
 use crate::support::config::{Config, Member, Postgres};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
@@ -75,6 +76,15 @@ pub async fn open_store(config: &Config, member: &Member, folder: &Path) -> Resu
     Ok(store)
 }
 
+async fn open_standbys(config: &Config, member: &Member) -> Result<Vec<Standby>, StartError> {
+    let mut standbys = Vec::with_capacity(member.replicas.len());
+    for url in member.replica_urls() {
+        let doing = StartError::while_doing::<StoreError>(&format!("set up a standby of the shard {}", member.name));
+        standbys.push(Standby::open(&url, &postgres_options(&config.postgres)).await.map_err(doing)?);
+    }
+    Ok(standbys)
+}
+
 pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Result<Opened, StartError> {
     let mut stores: Vec<(Arc<str>, Store, ShardIdentity, Vec<LaneRow>)> = Vec::new();
     for member in &config.shards.members {
@@ -98,7 +108,8 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
     let mut all_lanes = Vec::with_capacity(stores.len());
     for (index, (name, store, identity, lanes)) in stores.into_iter().enumerate() {
         let (reader, reads) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
-        let shard = Shard::new(ShardIndex(index as u16), Arc::clone(&name), store, reader);
+        let standbys = Standbys::new(open_standbys(config, &config.shards.members[index]).await?);
+        let shard = Shard::new(ShardIndex(index as u16), Arc::clone(&name), store, reader, standbys);
         check_shard(&shard, identity.journal, journal.id(), next, &lanes).map_err(StartError::while_doing("match journal and shards"))?;
         if identity.journal.is_none() {
             let joining = StartError::while_doing::<StoreError>(&format!("join the shard {name}"));

@@ -27,7 +27,7 @@ const RETRY_AFTER_MAX_S: u64 = 60;
 pub enum NoRoom {
     /// The queue is full.
     Full { retry_after_s: u64 },
-    /// This shard is stopped and has used up its share.
+    /// This shard is stopped, or its standbys are, and it has used up its share.
     ShardShare { retry_after_s: u64 },
 }
 
@@ -106,6 +106,14 @@ struct Share {
     bytes: AtomicU64,
     entries: AtomicU64,
     stopped: AtomicBool,
+    /// None of its standbys has what was applied.
+    held_back: AtomicBool,
+}
+
+impl Share {
+    fn is_limited(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.held_back.load(Ordering::Relaxed)
+    }
 }
 
 /// The bookkeeping of everything between acceptance and release.
@@ -153,7 +161,7 @@ impl Backlog {
         }
         let share = &self.shares[usize::from(shard.0)];
         let shares = self.shares.len() as u64;
-        if share.stopped.load(Ordering::Relaxed)
+        if share.is_limited()
             && (over(&share.bytes, bytes, part(self.bytes_max) / shares) || over(&share.entries, 1, part(WAITING_ENTRIES_MAX) / shares))
         {
             return Err(NoRoom::ShardShare { retry_after_s: RETRY_AFTER_MAX_S });
@@ -250,6 +258,15 @@ impl Backlog {
 
     pub fn is_stopped(&self, shard: ShardIndex) -> bool {
         self.shares[usize::from(shard.0)].stopped.load(Ordering::Relaxed)
+    }
+
+    /// A shard whose standbys do not replay what was applied is treated like one that is stopped.
+    pub fn set_held_back(&self, shard: ShardIndex, held_back: bool) {
+        self.shares[usize::from(shard.0)].held_back.store(held_back, Ordering::Relaxed);
+    }
+
+    pub fn is_held_back(&self, shard: ShardIndex) -> bool {
+        self.shares[usize::from(shard.0)].held_back.load(Ordering::Relaxed)
     }
 
     /// Entries and bytes that wait.

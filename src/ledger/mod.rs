@@ -24,6 +24,7 @@ pub mod shard;
 pub mod shard_plan;
 pub mod shard_reader;
 pub mod shard_router;
+pub mod standbys;
 #[cfg(test)]
 mod testing;
 mod tickets;
@@ -38,6 +39,7 @@ pub use shard::Shard;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use futures_util::future::{BoxFuture, join_all};
 
 use backlog::{Backlog, Room};
 use blocks::Blocks;
@@ -98,6 +100,12 @@ impl Ledger {
         &self.shards[usize::from(index.0)]
     }
 
+    /// Ends when all that was committed on any shard before this call has been replayed by one of that shard's standbys: whatever it
+    /// rested on can go then. At once where there are none.
+    pub async fn replayed_everywhere(&self) {
+        join_all(self.shards.iter().map(|shard| shard.standbys.replayed())).await;
+    }
+
     /// An entry is durable: from now on its author sees it, its state can be asked for, and its shard will apply it. Called in
     /// the order of positions, before any reader of the journal can see the entry.
     pub fn opened(&self, entry: Entry, home: LaneAddress, room: Room, locator: Locator) {
@@ -132,5 +140,9 @@ impl Ground for Ledger {
 
     fn visible(&self, shard: ShardIndex) -> &Visible {
         &self.shard(shard).visible
+    }
+
+    fn replayed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.replayed_everywhere())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::lanes::Lanes;
 use super::settlement::{Unsure, without_text};
+use super::standbys;
 use super::writes::Waiting;
 use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
@@ -118,7 +119,7 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
         ledger.backlog.reopened(position, record.bytes.len(), shard);
     }
     if position <= relayed {
-        ledger.backlog.release([position]);
+        standbys::release(ledger, shard, [position]);
         return Ok(());
     }
     ledger.kept_keys.restore(&entry);

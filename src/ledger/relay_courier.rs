@@ -56,6 +56,8 @@ pub struct RelayCourier {
     /// Lanes with events that cannot be read: nothing of theirs is relayed, and none of their event rows go.
     stuck: HashSet<Lane>,
     reading: bool,
+    /// A report waits for standbys.
+    reporting: bool,
     /// Deliveries under way, and destinations whose cursors are being asked for.
     under_way: HashSet<(ShardIndex, bool)>,
     asking: HashSet<ShardIndex>,
@@ -92,6 +94,7 @@ impl RelayCourier {
             unsure,
             stuck: HashSet::new(),
             reading: false,
+            reporting: false,
             under_way: HashSet::new(),
             asking: HashSet::new(),
             resting: HashSet::new(),
@@ -142,7 +145,7 @@ impl RelayCourier {
 
     fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) {
         let done = self.routes.enter(topology, lane, through, events);
-        done.iter().for_each(|event| settlement::relayed(&self.ledger, event));
+        done.iter().for_each(|event| settlement::relayed(&self.ledger, self.shard, event));
     }
 
     /// Says how far the lanes can be seen by everybody.
@@ -191,7 +194,7 @@ impl RelayCourier {
         for row in rows {
             match decode_events(&row.payload) {
                 Ok(events) => {
-                    settlement::found_decided(&self.ledger, &events, self.unsure.entry(lane).or_default());
+                    settlement::found_decided(&self.ledger, self.shard, &events, self.unsure.entry(lane).or_default());
                     self.enter(&topology, lane, row.position, events);
                 }
                 Err(error) => {
@@ -204,7 +207,7 @@ impl RelayCourier {
         self.enter(&topology, lane, through, Vec::new());
         if self.unread.get(&lane).is_some_and(|unread| *unread <= self.routes.seen(lane)) {
             self.unread.remove(&lane);
-            settlement::found_idle(&self.ledger, self.unsure.remove(&lane).unwrap_or_default());
+            settlement::found_idle(&self.ledger, self.shard, self.unsure.remove(&lane).unwrap_or_default());
         }
     }
 
@@ -226,7 +229,7 @@ impl RelayCourier {
                 match read {
                     Ok(Ok(cursors)) => {
                         let done = courier.routes.set_cursors(destination, &cursors);
-                        done.iter().for_each(|event| settlement::relayed(&courier.ledger, event));
+                        done.iter().for_each(|event| settlement::relayed(&courier.ledger, courier.shard, event));
                         courier.step(context);
                     }
                     Ok(Err(error)) => courier.try_later(&error, context),
@@ -258,7 +261,7 @@ impl RelayCourier {
             match answer {
                 Ok(Ok(())) => {
                     let done = courier.routes.delivered(destination, &parcels);
-                    done.iter().for_each(|event| settlement::relayed(&courier.ledger, event));
+                    done.iter().for_each(|event| settlement::relayed(&courier.ledger, courier.shard, event));
                     courier.step(context);
                 }
                 Ok(Err(CursorsMoved)) => courier.rest(destination, context),
@@ -280,15 +283,24 @@ impl RelayCourier {
         });
     }
 
-    /// Tells the own shard how far its lanes are relayed, so that their event rows go.
-    fn report(&mut self) {
+    /// Tells the own shard how far its lanes are relayed, so that their event rows go: once no destination could lose the rows again.
+    fn report(&mut self, context: &mut Context<Self>) {
+        if self.reporting {
+            return;
+        }
         let moved = self.routes.progress();
         if moved.is_empty() {
             return;
         }
-        if self.supervisors[usize::from(self.shard.0)].try_tell(Relayed(moved.clone())).is_err() {
-            self.routes.unreported(&moved);
-        }
+        self.reporting = true;
+        let ledger = Arc::clone(&self.ledger);
+        let replayed = async move { ledger.replayed_everywhere().await };
+        context.spawn(replayed.into_actor(self).map(move |(), courier, _| {
+            courier.reporting = false;
+            if courier.supervisors[usize::from(courier.shard.0)].try_tell(Relayed(moved.clone())).is_err() {
+                courier.routes.unreported(&moved);
+            }
+        }));
     }
 }
 
@@ -297,7 +309,7 @@ impl Actor for RelayCourier {
 
     fn started(&mut self, context: &mut Context<Self>) {
         context.run_interval(REPORT_EVERY, |courier, context| {
-            courier.report();
+            courier.report(context);
             courier.step(context);
         });
         self.step(context);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::shard::{Look, News};
+use super::standbys;
 use super::writes::{Known, Progress};
 use crate::substrate::bus::{Hint, PostNews};
 use crate::substrate::store::rows::Rows;
@@ -52,7 +53,7 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
         }
     }
     pages.tell(ledger);
-    ledger.backlog.release(released);
+    standbys::release(ledger, shard, released);
     ledger.shard(shard).tell_courier(News { lane: outcome.lane, position: outcome.last, owed });
 }
 
@@ -82,8 +83,8 @@ fn told_author(ledger: &Ledger, entry: &Entry, progress: Progress) {
     }
 }
 
-/// All rows that an event owed to other owners have arrived.
-pub fn relayed(ledger: &Ledger, event: &Event) {
+/// All rows that an event of this shard owed to other owners have arrived.
+pub fn relayed(ledger: &Ledger, shard: ShardIndex, event: &Event) {
     if shows_elsewhere(event) && !matches!(event.happened, Happened::Rejected(_)) {
         let now = ledger.clock.now();
         let committed_at = match ledger.writes.known(event.write) {
@@ -107,7 +108,7 @@ pub fn relayed(ledger: &Ledger, event: &Event) {
             ledger.kept_keys.stored(*author, &key.key);
         }
     }
-    ledger.backlog.release([event.position]);
+    standbys::release(ledger, shard, [event.position]);
 }
 
 /// Entries turn out to have been applied by a commit whose answer never came. What they came to stands in the events, which the
@@ -138,7 +139,7 @@ pub fn maybe_delivered<'relay>(ledger: &Ledger, relays: impl IntoIterator<Item =
 }
 
 /// Events were read from the database, in order: those of `unsure` that they are about are settled now, and taken out.
-pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Unsure) {
+pub fn found_decided(ledger: &Ledger, shard: ShardIndex, events: &[Event], unsure: &mut Unsure) {
     let now = ledger.clock.now();
     for event in events {
         if let Some(entry) = unsure.remove(&event.position) {
@@ -146,11 +147,11 @@ pub fn found_decided(ledger: &Ledger, events: &[Event], unsure: &mut Unsure) {
         }
     }
     // What owes nothing needs no journal entry any more.
-    ledger.backlog.release(events.iter().filter(|event| event.relays.is_empty()).map(|event| event.position));
+    standbys::release(ledger, shard, events.iter().filter(|event| event.relays.is_empty()).map(|event| event.position));
 }
 
 /// These entries were applied, and there is no event of them: nothing happened.
-pub fn found_idle(ledger: &Ledger, entries: Unsure) {
+pub fn found_idle(ledger: &Ledger, shard: ShardIndex, entries: Unsure) {
     let now = ledger.clock.now();
     for entry in entries.values() {
         ledger.pending.remove(entry);
@@ -158,7 +159,7 @@ pub fn found_idle(ledger: &Ledger, entries: Unsure) {
             told_author(ledger, entry, Progress::Visible { committed_at: now, at: now });
         }
     }
-    ledger.backlog.release(entries.into_keys());
+    standbys::release(ledger, shard, entries.into_keys());
 }
 
 /// An entry as far as settling it needs it: many of them may wait for the courier at once.
@@ -202,7 +203,7 @@ pub fn buried(ledger: &Ledger, shard: ShardIndex, lane: Lane, entry: &Entry, eve
     set_aside(ledger, entry);
     let position = event.position;
     let owed = if event.relays.is_empty() {
-        ledger.backlog.release([position]);
+        standbys::release(ledger, shard, [position]);
         Vec::new()
     } else {
         vec![event]

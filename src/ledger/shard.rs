@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::settlement::Unsure;
 use super::shard_reader::{Loaded, Marks, READ_PATIENCE, ShardReader};
+use super::standbys::Standbys;
 use super::view::ViewError;
 use crate::notify::Visible;
 use crate::substrate::store::rows::Needs;
@@ -23,6 +24,7 @@ pub struct Shard {
     pub name: Arc<str>,
     pub store: Store,
     pub reader: ShardReader,
+    pub standbys: Standbys,
     /// Durable entries of the account lanes, which do not wait for the rest of the journal. Bounded by admission.
     urgent: Mutex<VecDeque<Arc<Entry>>>,
     /// Rung when there is something urgent; the supervisor fills it in.
@@ -69,12 +71,13 @@ pub struct NewsBox {
 }
 
 impl Shard {
-    pub fn new(index: ShardIndex, name: Arc<str>, store: Store, reader: ShardReader) -> Self {
+    pub fn new(index: ShardIndex, name: Arc<str>, store: Store, reader: ShardReader, standbys: Standbys) -> Self {
         Self {
             index,
             name,
             store,
             reader,
+            standbys,
             urgent: Mutex::default(),
             bell: arc_swap::ArcSwapOption::empty(),
             news: Mutex::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
 
 use crate::substrate::store::Store;
 use crate::vocabulary::ids::Position;
@@ -23,6 +24,9 @@ pub trait Ground: Send + Sync {
     fn store(&self, shard: ShardIndex) -> &Store;
 
     fn visible(&self, shard: ShardIndex) -> &Visible;
+
+    /// Ends when all that was committed on any shard before this call is on a standby of it too, if it has some.
+    fn replayed(&self) -> BoxFuture<'_, ()>;
 }
 
 type Bell = Box<dyn Fn() + Send + Sync>;

@@ -366,7 +366,12 @@ impl NotificationDispatcher {
         }
         self.reporting = true;
         let (store, lanes) = (self.store(self.shard), moved.clone());
-        let reported = self.parts.runtime.spawn(async move { report(&store, &lanes).await });
+        let ground = Arc::clone(&self.parts.ground);
+        let reported = self.parts.runtime.spawn(async move {
+            // Events are all that inboxes which a failover takes back could be told from again.
+            ground.replayed().await;
+            report(&store, &lanes).await
+        });
         context.spawn(reported.into_actor(self).map(move |reported, dispatcher, _| {
             dispatcher.reporting = false;
             if !matches!(reported, Ok(Ok(()))) {
@@ -435,7 +440,8 @@ impl NotificationDispatcher {
     }
 
     fn finish_draining(&mut self, context: &mut Context<Self>) {
-        let busy = !self.delivering.is_empty() || self.planning || self.closing || self.reporting || self.forgetting;
+        // A report only tidies up, and may wait for a standby that does not come.
+        let busy = !self.delivering.is_empty() || self.planning || self.closing || self.forgetting;
         if busy {
             context.run_later(TIDY_EVERY / 10, Self::step);
         } else if let Some(ticket) = self.draining.take() {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::book::{Book, Cause, Notice, Parcel, What};
 use super::delivery::{DeliveryError, Tools, close_windows, deliver};
 use super::desk::Desk;
@@ -57,6 +59,10 @@ impl Ground for Hamlet {
 
     fn visible(&self, shard: ShardIndex) -> &Visible {
         &self.visible[usize::from(shard.0)]
+    }
+
+    fn replayed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 }
 

@@ -42,6 +42,7 @@ mod postgres;
 mod postgres_outage;
 mod security;
 mod shutdown;
+mod standbys;
 mod stream;
 mod stream_conformance;
 mod stream_inbox;

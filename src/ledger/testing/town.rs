@@ -15,6 +15,7 @@ use crate::ledger::kept_keys::KeptKeys;
 use crate::ledger::pending::{Pending, Shows, Topic};
 use crate::ledger::routes::Routes;
 use crate::ledger::shard_reader::ShardReader;
+use crate::ledger::standbys::Standbys;
 use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
@@ -88,7 +89,7 @@ impl Town {
             let name: Arc<str> = member.name.as_str().into();
             let (reader, reading) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
             tokio::runtime::Handle::current().spawn(reading.run());
-            opened.push(Shard::new(ShardIndex(index as u16), name, store, reader));
+            opened.push(Shard::new(ShardIndex(index as u16), name, store, reader, Standbys::default()));
         }
         let clock = Arc::new(ManualClock::at(1_000_000));
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
@@ -206,7 +207,7 @@ impl Town {
             let cursors = snapshot.relay_cursors().await.expect("cursors");
             drop(snapshot);
             let done = routes.set_cursors(to, &cursors);
-            done.iter().for_each(|event| settlement::relayed(&self.ledger, event));
+            done.iter().for_each(|event| settlement::relayed(&self.ledger, from, event));
         }
         let mut parcels: Vec<Parcel> = routes.parcels(to, urgent);
         if parcels.is_empty() {
@@ -216,7 +217,7 @@ impl Town {
         let parcels = vec![parcels.swap_remove(which % parcels.len())];
         write_worker::run(&self.ledger, to, &Job::Deliver(parcels.clone())).await.expect("delivers");
         let done = self.routes[usize::from(from.0)].delivered(to, &parcels);
-        done.iter().for_each(|event| settlement::relayed(&self.ledger, event));
+        done.iter().for_each(|event| settlement::relayed(&self.ledger, from, event));
     }
 
     pub(in crate::ledger) async fn deliver_all(&mut self) {
@@ -257,11 +258,11 @@ impl Town {
                 let mut unsettled = unsure.remove(&row.lane).unwrap_or_default();
                 for row in events {
                     let events = decode_events(&row.payload).expect("events");
-                    settlement::found_decided(&town.ledger, &events, &mut unsettled);
+                    settlement::found_decided(&town.ledger, ShardIndex(at as u16), &events, &mut unsettled);
                     town.routes[at].enter(&topology, row.lane, row.position, events);
                 }
                 town.routes[at].enter(&topology, row.lane, row.applied, Vec::new());
-                settlement::found_idle(&town.ledger, unsettled);
+                settlement::found_idle(&town.ledger, ShardIndex(at as u16), unsettled);
             }
         }
         let mut from = town.journal.first();
@@ -353,11 +354,11 @@ impl Town {
             let mut snapshot = self.ledger.shard(shard).store.snapshot().await.expect("a snapshot");
             for row in snapshot.events_after(look.lane, routes.seen(look.lane), 10_000).await.expect("events") {
                 let events = decode_events(&row.payload).expect("events");
-                settlement::found_decided(&self.ledger, &events, &mut look.unsure);
+                settlement::found_decided(&self.ledger, shard, &events, &mut look.unsure);
                 routes.enter(&topology, look.lane, row.position, events);
             }
             routes.enter(&topology, look.lane, look.position, Vec::new());
-            settlement::found_idle(&self.ledger, look.unsure);
+            settlement::found_idle(&self.ledger, shard, look.unsure);
         }
         for news in letters.news {
             routes.enter(&topology, news.lane, news.position, news.owed);

@@ -104,6 +104,11 @@ pub(super) async fn open(backend: &Backend, options: &StoreOptions) -> Result<Po
     }
 }
 
+/// One connection to a standby, made when it is first used.
+pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {
+    postgres::standby(url, options).await
+}
+
 async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, StoreError> {
     make_private_file(path).map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
     let writer = Database::connect(sqlite_options(path, 1, options, |connect| {

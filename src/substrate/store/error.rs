@@ -37,6 +37,8 @@ pub enum StoreError {
     NoAnswer { waited: std::time::Duration },
     #[error("{address} takes no writes: it is a standby, or default_transaction_read_only is on")]
     OnlyReads { address: String },
+    #[error("{address} is no standby: it replays nobody's log")]
+    NoStandby { address: String },
     #[error("the database runs with {setting} = {found}: {breaks}")]
     UnsafeSetting { setting: &'static str, found: String, breaks: &'static str },
     #[error("a lane or a cursor is not where it was known to be")]
@@ -68,7 +70,7 @@ impl StoreError {
         match self {
             Self::Database(error) => database_kind(error),
             Self::Connect { source, .. } => sqlx_kind(source),
-            Self::File { .. } | Self::NoAnswer { .. } | Self::OnlyReads { .. } => StoreErrorKind::Unavailable,
+            Self::File { .. } | Self::NoAnswer { .. } | Self::OnlyReads { .. } | Self::NoStandby { .. } => StoreErrorKind::Unavailable,
             Self::Fenced => StoreErrorKind::Fenced,
             Self::NewerSchema { .. } => StoreErrorKind::NewerSchema,
             Self::NotForward

@@ -252,9 +252,12 @@ impl Store {
         Ok(self.writer.close_by_ref().await?)
     }
 
-    #[cfg(test)]
-    pub(super) fn raw_writer(&self) -> &DatabaseConnection {
+    pub(super) fn writer(&self) -> &DatabaseConnection {
         &self.writer
+    }
+
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.patience
     }
 
     /// A planted fault: SQLite itself refuses to write, as on a file system that became read-only.

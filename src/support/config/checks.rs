@@ -26,6 +26,8 @@ const MEMBERS_MAX: usize = 256;
 const WRITERS_MIN: u16 = 2;
 /// More than a server should be asked for.
 const CONNECTIONS_MAX: u16 = 1024;
+/// Standbys of a member: each is asked many times a second under load.
+const REPLICAS_MAX: usize = 8;
 /// Shorter, and a server that is merely busy counts as down; longer, and one that hangs is not noticed.
 const POSTGRES_SPANS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
 /// A member's name is a label and may become part of a file name.
@@ -105,11 +107,35 @@ fn check_member(member: &Member, key: impl Fn(&str) -> String) -> Result<(), Con
         let problem = format!("expected \"sqlite:FILE\" or \"postgres://USER@HOST:PORT/DATABASE\", found a URL of the scheme {scheme:?}");
         return Err(ConfigError::value(key("url"), problem));
     }
-    if !member.replicas.is_empty() {
-        return Err(ConfigError::value(key("replicas"), "reading from standbys comes with a later release: leave it out"));
-    }
+    check_replicas(member, &key)?;
     if member.replica_lag_max.is_some() {
         return Err(ConfigError::value(key("replica_lag_max"), "reading from standbys comes with a later release: leave it out"));
+    }
+    Ok(())
+}
+
+fn check_replicas(member: &Member, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+    let refused = |problem: String| Err(ConfigError::value(key("replicas"), problem));
+    if member.replicas.len() > REPLICAS_MAX {
+        return refused(format!("at most {REPLICAS_MAX}, found {}", member.replicas.len()));
+    }
+    let Some(primary) = member.postgres_url() else {
+        return match member.replicas.first() {
+            Some(_) => refused("a SQLite file has no standbys: leave it out".to_owned()),
+            None => Ok(()),
+        };
+    };
+    let mut addresses = HashSet::from([primary.address()]);
+    for (index, replica) in member.replicas.iter().enumerate() {
+        let key = key(&format!("replicas.{index}"));
+        let url = match PostgresUrl::is_meant(replica) {
+            true => PostgresUrl::parse(replica),
+            false => Err("expected the URL of a standby: \"postgres://USER@HOST:PORT/DATABASE\"".to_owned()),
+        };
+        let address = url.map_err(|problem| ConfigError::value(key.clone(), problem))?.address();
+        if !addresses.insert(address) {
+            return Err(ConfigError::value(key, "is the primary, or stands here twice: a standby is a server of its own"));
+        }
     }
     Ok(())
 }

@@ -132,7 +132,7 @@ pub struct Member {
     pub name: String,
     /// `sqlite:FILE`, relative to the data folder, or `postgres://USER@HOST:PORT/DATABASE`; all members are of one kind.
     pub url: String,
-    /// Standbys to read from; they come with a later release.
+    /// The URLs of its streaming standbys. The journal keeps what none of them has replayed.
     #[serde(default)]
     pub replicas: Vec<String>,
     /// How far a standby may lag before it no longer counts; comes with a later release.
@@ -160,6 +160,13 @@ impl Member {
     /// The URL of a PostgreSQL member.
     pub fn postgres_url(&self) -> Option<PostgresUrl> {
         PostgresUrl::parse(&self.url).ok().filter(|_| PostgresUrl::is_meant(&self.url))
+    }
+}
+
+impl Member {
+    /// The URLs of its standbys.
+    pub fn replica_urls(&self) -> Vec<PostgresUrl> {
+        self.replicas.iter().filter_map(|url| PostgresUrl::parse(url).ok()).collect()
     }
 }
 

@@ -125,13 +125,31 @@ fn a_bad_value_is_refused_by_its_key() {
 }
 
 #[test]
+fn standbys_are_servers_of_their_own_and_nonsense_is_refused() {
+    let member = |url: &str, replicas: &str| format!("[[shards.members]]\nname = 'a'\nurl = '{url}'\nreplicas = [{replicas}]");
+    let primary = "postgres://me@x/y";
+    assert!(load(&member(primary, "'postgres://me@z/y', 'postgres://me@z:5433/y'"), &[]).is_ok());
+    let many = (0..9).map(|number| format!("'postgres://me@z{number}/y'")).collect::<Vec<_>>().join(", ");
+    for (url, replicas, key, says) in [
+        ("sqlite:a", "'sqlite:b'", "shards.members.0.replicas", "no standbys"),
+        (primary, "'sqlite:b'", "shards.members.0.replicas.0", "URL of a standby"),
+        (primary, "'postgres://me@z'", "shards.members.0.replicas.0", "name a database"),
+        (primary, "'postgres://me@z/y', 'postgres://you@x:5432/y'", "shards.members.0.replicas.1", "is the primary"),
+        (primary, "'postgres://me@z/y', 'postgres://you@z/y'", "shards.members.0.replicas.1", "stands here twice"),
+        (primary, many.as_str(), "shards.members.0.replicas", "at most 8"),
+    ] {
+        let (found, problem) = refusal(&member(url, replicas));
+        assert_eq!(found, key, "{problem}");
+        assert!(problem.contains(says), "{problem}");
+    }
+}
+
+#[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     for (toml, key) in [
         ("[journal]\nkind = 'jetstream'", "journal.kind"),
         ("[nats]\nurl = 'nats://x'", "nats.url"),
         ("[node]\nroles = ['api']", "node.roles"),
-        ("[[shards.members]]\nname = 'a'\nurl = 'postgres://me@x/y'\nreplicas = ['postgres://me@z/y']", "shards.members.0.replicas"),
-        ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplicas = ['sqlite:b']", "shards.members.0.replicas"),
         ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplica_lag_max = '60s'", "shards.members.0.replica_lag_max"),
         ("[telemetry]\notlp_endpoint = 'http://x'", "telemetry.otlp_endpoint"),
     ] {

@@ -5,8 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TryGetable};
+
+use super::client::within;
 
 /// Shards of a server, as many as SQLite files otherwise.
 const SHARDS: usize = 4;
@@ -72,6 +75,8 @@ fn beside(cluster: &str, name: &str) -> String {
 pub(crate) struct ShardDatabase {
     pub(crate) name: String,
     pub(crate) url: String,
+    /// The URLs of its standbys.
+    pub(crate) replicas: Vec<String>,
     database: String,
     cluster: String,
 }
@@ -81,7 +86,12 @@ impl ShardDatabase {
     pub(crate) async fn make(cluster: &str, name: &str) -> Self {
         let database = format!("suite_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::SeqCst));
         execute(cluster, &format!("CREATE DATABASE {database}")).await;
-        Self { name: name.to_owned(), url: beside(cluster, &database), database, cluster: cluster.to_owned() }
+        Self { name: name.to_owned(), url: beside(cluster, &database), replicas: Vec::new(), database, cluster: cluster.to_owned() }
+    }
+
+    /// The same database in a cluster that is a copy of its own.
+    pub(crate) fn url_in(&self, cluster: &Cluster) -> String {
+        beside(&cluster.url, &self.database)
     }
 
     /// Its name in the cluster.
@@ -121,7 +131,11 @@ impl Databases {
 
     /// The value of `shards.members`.
     pub(crate) fn members(&self) -> String {
-        let members: Vec<String> = self.0.iter().map(|shard| format!("{{name=\"{}\", url=\"{}\"}}", shard.name, shard.url)).collect();
+        let member = |ShardDatabase { name, url, replicas, .. }: &ShardDatabase| {
+            let replicas: Vec<String> = replicas.iter().map(|replica| format!("\"{replica}\"")).collect();
+            format!("{{name=\"{name}\", url=\"{url}\", replicas=[{}]}}", replicas.join(", "))
+        };
+        let members: Vec<String> = self.0.iter().map(member).collect();
         format!("[{}]", members.join(", "))
     }
 
@@ -158,9 +172,25 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let output = tool(&["start"]);
+        let output = tool(&["start", "--tied"]);
         let url = output.trim().strip_prefix("SOSIK_TEST_POSTGRES=").unwrap_or_else(|| panic!("an unexpected answer: {output}"));
         Self { url: url.to_owned() }
+    }
+
+    /// A streaming standby of it, in a cluster of its own.
+    pub(crate) fn standby(&self) -> Self {
+        Self { url: tool(&["standby", &self.url]).trim().to_owned() }
+    }
+
+    /// A standby goes on receiving, and shows nothing new, until [`Cluster::resume_replay`].
+    pub(crate) async fn pause_replay(&self) {
+        execute(&self.url, "SELECT pg_wal_replay_pause()").await;
+        let paused = async || (text(&self.url, "SELECT pg_get_wal_replay_pause_state()").await == "paused").then_some(());
+        within(Duration::from_secs(10), "the standby to pause", paused).await;
+    }
+
+    pub(crate) async fn resume_replay(&self) {
+        execute(&self.url, "SELECT pg_wal_replay_resume()").await;
     }
 
     /// As if its machine had lost power: nothing is finished, nothing is written out.

@@ -105,6 +105,11 @@ pub(crate) const BEFORE_VISIBLE: &str = "notify::before_visible";
 /// notify: with `return`, old entries are looked for all the time. Breaks nothing; saves a test ten minutes.
 pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
 
+/// ledger standbys: with `return`, a commit's place in the log is one that was read before it. Breaks G1 over a failover.
+pub(crate) const PLACE_EARLY: &str = "standbys::place_early";
+/// ledger standbys: with `return`, nothing waits for standbys. Breaks G1 over a failover.
+pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
+
 /// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone.
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 /// ledger worker: with `return(NAME)`, jobs of the shard NAME hang: it takes a connection and never answers.

@@ -55,6 +55,15 @@ pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions) -> Result<Po
     Ok(Pools { writer: pool(url, options, Role::Writes).await?, reader: pool(url, options, Role::Reads).await? })
 }
 
+pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {
+    let session = session(url, options, Role::Reads)?;
+    tell_of_protection(url, &session);
+    let mut connect: ConnectOptions = common_options("postgres://localhost".to_owned(), 1, options);
+    connect.connect_lazy(true).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
+    connect.map_sqlx_postgres_opts(move |_| session.clone());
+    Ok(Database::connect(connect).await?)
+}
+
 async fn pool(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<DatabaseConnection, StoreError> {
     let session = session(url, options, role)?;
     let connections = if role == Role::Writes { options.writers } else { options.readers };

@@ -207,7 +207,7 @@ async fn a_postgres_that_only_reads_is_unavailable() {
     let options = StoreOptions { writers: 1, ..StoreOptions::default() };
     let store = Store::open(&shard.backend, options).await.expect("opens");
     let plant = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
-    store.raw_writer().execute_unprepared(plant).await.expect("plants the fault");
+    store.writer().execute_unprepared(plant).await.expect("plants the fault");
 
     let refused = save(&store, &one_like()).await.expect_err("read-only");
 

@@ -70,7 +70,7 @@ impl TestShard {
 
     /// The connections themselves, to plant faults with.
     pub(super) fn raw_writer(&self) -> &sea_orm::DatabaseConnection {
-        self.store.raw_writer()
+        self.store.writer()
     }
 
     pub(super) async fn load(&self, needs: &Needs) -> Rows {
