@@ -6,6 +6,7 @@
 mod account_ledger;
 mod actors;
 mod housekeeping;
+mod journal_keeper;
 mod notices;
 mod operations;
 mod planning;
@@ -183,7 +184,8 @@ impl App {
             tasks.start("following standbys", standbys::follow(Arc::clone(&ledger), shard.index));
         }
         load_revocations(&accounts, &ledger, &intake, &mut tasks).await;
-        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), config.journal.max_bytes, &mut tasks);
+        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), &mut tasks);
+        journal_keeper::start(&ledger, opened.expectations, config.journal.max_bytes, &mut tasks);
 
         let view = View::new(Arc::clone(&ledger));
         let inbox = Inbox::new(ground, journal_id.0);

@@ -24,7 +24,16 @@ macro_rules! migrations {
     };
 }
 
-migrations!(m000001_lanes, m000002_posts, m000003_users, m000004_accounts, m000005_followed_before, m000006_inboxes, m000007_first_actors,);
+migrations!(
+    m000001_lanes,
+    m000002_posts,
+    m000003_users,
+    m000004_accounts,
+    m000005_followed_before,
+    m000006_inboxes,
+    m000007_first_actors,
+    m000008_complete_to,
+);
 
 /// All migrations in their order.
 pub struct Migrator;
@@ -126,7 +135,7 @@ mod tests {
         let names: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
 
         assert_eq!(names[0], "m000001_lanes");
-        assert_eq!(names[6], "m000007_first_actors");
+        assert_eq!(names[7], "m000008_complete_to");
         assert!(names.is_sorted());
     }
 }

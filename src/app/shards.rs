@@ -9,11 +9,12 @@ use tokio::runtime::Handle;
 use super::{JOURNAL_FOLDER, StartError};
 use crate::ledger::Shard;
 use crate::ledger::hot_posts::HotPosts;
-use crate::ledger::recovery::check_shard;
+use crate::ledger::recovery::{check_complete, check_shard};
 use crate::ledger::shard_reader::ShardReader;
 use crate::ledger::standbys::Standbys;
 use crate::substrate::journal::Journal;
 use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
+use crate::substrate::journal::expectations::{Expectations, Expected};
 use crate::substrate::store::rows::LaneRow;
 use crate::substrate::store::{Backend, ShardIdentity, Standby, Store, StoreError, StoreOptions};
 use crate::support::config::{Config, Member, Postgres};
@@ -26,9 +27,15 @@ const READERS: u32 = 3;
 /// How long the records of a crowd may wait for each other before they are synced together. Chosen, not yet found by measuring.
 const SYNC_INTERVAL: Duration = Duration::from_micros(500);
 
+/// The journal's room comes back by whole segments: so many of them make its bound, unless that made them very small or large.
+const SEGMENTS_MIN: u64 = 16;
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+
 /// The substrate, opened.
 pub(super) struct Opened {
     pub(super) journal: Arc<dyn Journal>,
+    pub(super) expectations: Expectations,
     pub(super) shards: Vec<Shard>,
     pub(super) hot_posts: Arc<HotPosts>,
     /// Where each shard's lanes are.
@@ -76,6 +83,19 @@ pub async fn open_store(config: &Config, member: &Member, folder: &Path) -> Resu
     Ok(store)
 }
 
+/// A shard is what the journal expects; or it is new to the journal, and from now on expected to be what it is.
+async fn meet(name: &str, store: &Store, identity: &ShardIdentity, first: Position, expectations: &Expectations) -> Result<(), StartError> {
+    if let Some(expected) = expectations.of(name) {
+        let complete = check_complete(name, identity.complete_to, expected.complete_to);
+        return complete.map_err(StartError::while_doing("match journal and shards"));
+    }
+    let before_journal = Position(first.0.saturating_sub(1));
+    let doing = StartError::while_doing::<StoreError>(&format!("write down how far the shard {name} is"));
+    store.complete_to_raise(before_journal).await.map_err(doing)?;
+    let expected = Expected { complete_to: before_journal };
+    expectations.set([(name, expected)]).map_err(StartError::while_doing("write down what the journal expects"))
+}
+
 async fn open_standbys(config: &Config, member: &Member) -> Result<Vec<Standby>, StartError> {
     let mut standbys = Vec::with_capacity(member.replicas.len());
     for url in member.replica_urls() {
@@ -95,12 +115,18 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         stores.push((member.name.as_str().into(), store, identity, lanes));
     }
     let highest = stores.iter().flat_map(|(_, _, _, lanes)| lanes).map(|row| row.applied).max().unwrap_or(Position::START);
-    let options = Options { at_least: highest, sync_interval: SYNC_INTERVAL, ..Options::default() };
+    let segment_bytes = (config.journal.max_bytes / SEGMENTS_MIN).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let options = Options { at_least: highest, sync_interval: SYNC_INTERVAL, segment_bytes, ..Options::default() };
     let opened = EmbeddedJournal::open(&folder.join(JOURNAL_FOLDER), options).map_err(StartError::while_doing("open the journal"))?;
     if let Some(cut) = &opened.report.cut {
         tracing::warn!(?cut, "the journal's tail was torn, never acknowledged, and was cut off");
     }
     let journal: Arc<dyn Journal> = Arc::new(opened.journal);
+    let expectations =
+        Expectations::open(&folder.join(JOURNAL_FOLDER)).map_err(StartError::while_doing("read what the journal expects"))?;
+    for (name, store, identity, _) in &stores {
+        meet(name, store, identity, journal.first(), &expectations).await?;
+    }
 
     let next = journal.durable().next();
     let hot_posts = Arc::new(HotPosts::new(config.cache.capacity / 2, stores.len()));
@@ -119,5 +145,5 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         shards.push(shard);
         all_lanes.push(lanes);
     }
-    Ok(Opened { journal, shards, hot_posts, lanes: Arc::new(all_lanes) })
+    Ok(Opened { journal, expectations, shards, hot_posts, lanes: Arc::new(all_lanes) })
 }

@@ -269,6 +269,11 @@ impl Backlog {
         self.shares[usize::from(shard.0)].held_back.load(Ordering::Relaxed)
     }
 
+    /// Whether the shard may use only its share, for one reason or the other.
+    pub fn is_limited(&self, shard: ShardIndex) -> bool {
+        self.shares[usize::from(shard.0)].is_limited()
+    }
+
     /// Entries and bytes that wait.
     pub fn waiting(&self) -> (u64, u64) {
         (self.entries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))

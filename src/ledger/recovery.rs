@@ -31,6 +31,11 @@ pub enum RecoveryError {
         "the journal {journal} is at position {next}, and the shard {shard} has applied position {applied}: the journal is older than its shards"
     )]
     JournalBehind { journal: String, next: Position, shard: String, applied: Position },
+    #[error(
+        "the shard {shard} is complete to position {complete_to} of the journal, which has given back what it held for it up to {expected}: \
+         this database is an older copy, and what it lacks can not be applied again; put the newest one in its place"
+    )]
+    Incomplete { shard: String, complete_to: Position, expected: Position },
     #[error("could not read the journal")]
     Read(#[from] crate::substrate::journal::ReadError),
     #[error(transparent)]
@@ -66,6 +71,15 @@ pub fn check_shard(
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a shard that lacks what the journal no longer has.
+pub fn check_complete(shard: &str, complete_to: Option<Position>, expected: Position) -> Result<(), RecoveryError> {
+    let complete_to = complete_to.unwrap_or_default();
+    if complete_to >= expected || planted("recovery::skip_complete") {
+        return Ok(());
+    }
+    Err(RecoveryError::Incomplete { shard: shard.to_owned(), complete_to, expected })
 }
 
 /// Reads the whole journal, parked entries too, into the ledger's books. `lanes` is where each shard's lanes are, in the order of the shards.

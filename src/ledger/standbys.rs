@@ -87,6 +87,12 @@ impl Standbys {
         }
     }
 
+    /// The furthest that a standby's own copy of the shard says it is complete to; `None` without standbys.
+    pub async fn complete_to(&self) -> Option<Position> {
+        let asked = join_all(self.standbys.iter().map(Standby::complete_to)).await;
+        self.are_there().then(|| asked.into_iter().flatten().max().unwrap_or_default())
+    }
+
     fn hold(&self, add: impl FnOnce(&mut Group)) {
         let mut held = lock(&self.held);
         let fresh = &mut held.fresh;

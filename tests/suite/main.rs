@@ -33,6 +33,7 @@ mod isolation;
 mod journeys;
 mod live_pages;
 mod notifications;
+mod old_copies;
 mod operations;
 mod order;
 mod overload;

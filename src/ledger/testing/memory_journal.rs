@@ -59,6 +59,10 @@ impl Journal for MemoryJournal {
 
     fn set_bell(&self, _: Bell) {}
 
+    fn trimmable(&self, through: Position) -> Option<Position> {
+        (through >= self.first()).then_some(through)
+    }
+
     fn trim(&self, through: Position) -> Result<(), ReadError> {
         let mut held = lock(&self.held);
         held.main.retain(|position, _| *position > through);

@@ -282,9 +282,14 @@ impl Journal for EmbeddedJournal {
         *self.shared.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell);
     }
 
+    fn trimmable(&self, through: Position) -> Option<Position> {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        Some(segments[trimmable(&segments, through).checked_sub(1)?].last())
+    }
+
     fn trim(&self, through: Position) -> Result<(), ReadError> {
         let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-        let count = segments[..segments.len() - 1].partition_point(|segment| segment.last() <= through);
+        let count = trimmable(&segments, through);
         if count == 0 {
             return Ok(());
         }
@@ -325,6 +330,11 @@ impl Journal for EmbeddedJournal {
         }
         self.preparer.stop();
     }
+}
+
+/// How many of the first segments hold nothing after `through`; the last one is being written.
+fn trimmable(segments: &[Arc<Segment>], through: Position) -> usize {
+    segments[..segments.len() - 1].partition_point(|segment| segment.last() <= through)
 }
 
 impl EmbeddedJournal {

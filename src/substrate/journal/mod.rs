@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod embedded;
+pub mod expectations;
 pub mod look;
 
 #[cfg(test)]
@@ -114,6 +115,9 @@ pub trait Journal: Send + Sync {
 
     /// Rings `bell` after each sync from now on; one bell a journal.
     fn set_bell(&self, bell: Bell);
+
+    /// The last position that [`Journal::trim`] would give back now; `None` if that is nothing.
+    fn trimmable(&self, through: Position) -> Option<Position>;
 
     /// Gives back the room of all records up to and with `through`: whole segments, as far as they hold nothing else.
     fn trim(&self, through: Position) -> Result<(), ReadError>;

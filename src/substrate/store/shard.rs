@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
-use crate::vocabulary::ids::{PostId, UserId};
+use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::{LANES, Owner};
 
 use super::accounts::role_code;
@@ -26,7 +26,7 @@ use super::kept_writes;
 use super::post_sight;
 use super::rows::{Role, Rows};
 use super::snapshot::Snapshot;
-use super::values::{get, number, small};
+use super::values::{get, number, small, unsigned_or_null};
 use super::write_tx::WriteTx;
 
 /// One shard's database. Cheap to clone.
@@ -59,6 +59,8 @@ pub struct ShardIdentity {
     pub shard_name: Option<String>,
     /// How many lanes it was made with.
     pub lanes: u16,
+    /// It says that it has all its entries up to here; `None` if it was never asked to say so.
+    pub complete_to: Option<Position>,
 }
 
 /// The one row of the table `shard`.
@@ -163,6 +165,20 @@ impl Store {
             .value(shard::Column::Journal, journal.to_string())
             .value(shard::Column::ShardName, shard_name)
             .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
+            .take();
+        tx.link.execute(&update).await?;
+        tx.commit().await
+    }
+
+    /// Writes down that the shard has all its entries up to `through`, but for those that are parked for it. It never goes back.
+    pub async fn complete_to_raise(&self, through: Position) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let complete_to = || Expr::col(shard::Column::CompleteTo);
+        let update = Query::update()
+            .table(shard::Entity)
+            .value(shard::Column::CompleteTo, number(through.0))
+            .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
+            .and_where(complete_to().is_null().or(complete_to().lt(number(through.0))))
             .take();
         tx.link.execute(&update).await?;
         tx.commit().await
@@ -276,7 +292,7 @@ impl Store {
 
 async fn identity(link: &Link) -> Result<ShardIdentity, StoreError> {
     let query = Query::select()
-        .columns([shard::Column::Journal, shard::Column::ShardName])
+        .columns([shard::Column::Journal, shard::Column::ShardName, shard::Column::CompleteTo])
         .from(shard::Entity)
         .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
         .take();
@@ -290,5 +306,5 @@ async fn identity(link: &Link) -> Result<ShardIdentity, StoreError> {
     let count = Query::select().expr(Expr::col(lanes::Column::Lane).count()).from(lanes::Entity).take();
     let counted = link.rows(&count).await?;
     let lanes = counted.first().map_or(Ok(0), |row| small(row, 0))?;
-    Ok(ShardIdentity { journal, shard_name: get(row, 1)?, lanes })
+    Ok(ShardIdentity { journal, shard_name: get(row, 1)?, lanes, complete_to: unsigned_or_null(row, 2)?.map(Position) })
 }

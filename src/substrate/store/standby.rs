@@ -8,6 +8,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement};
 
 use crate::support::config::PostgresUrl;
+use crate::vocabulary::ids::Position;
 
 use super::bulk::answered;
 use super::connect::{self, StoreOptions};
@@ -27,6 +28,7 @@ pub struct Standby {
 }
 
 const PRIMARY_STANDS: &str = "SELECT CAST(pg_current_wal_lsn() - '0/0'::pg_lsn AS bigint)";
+const STANDBY_COMPLETE_TO: &str = "SELECT complete_to FROM shard";
 const STANDBY_STANDS: &str = "SELECT pg_is_in_recovery(), CAST(pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS bigint)";
 
 impl Standby {
@@ -48,6 +50,12 @@ impl Standby {
             (true, Some(position)) => Ok(LogPosition(position)),
             _ => Err(StoreError::NoStandby { address: self.address.clone() }),
         }
+    }
+
+    /// How far its copy of the shard says that it is complete.
+    pub async fn complete_to(&self) -> Result<Position, StoreError> {
+        let row = one_row(&self.connection, self.patience, STANDBY_COMPLETE_TO).await?;
+        Ok(unsigned_or_null(&row, 0)?.map(Position).unwrap_or_default())
     }
 
     pub async fn close(&self) -> Result<(), StoreError> {

@@ -110,6 +110,9 @@ pub(crate) const PLACE_EARLY: &str = "standbys::place_early";
 /// ledger standbys: with `return`, nothing waits for standbys. Breaks G1 over a failover.
 pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
 
+/// ledger recovery: with `return`, a shard is not asked at the start whether it has what the journal gave back. Breaks G1 over an old copy.
+pub(crate) const SKIP_COMPLETE: &str = "recovery::skip_complete";
+
 /// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone.
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 /// ledger worker: with `return(NAME)`, jobs of the shard NAME hang: it takes a connection and never answers.

@@ -1,0 +1,179 @@
+//! Gives back the journal's room, and never what a shard might need again: parks what waits for a stopped shard, has each shard write down
+//! how far it is complete, and trims once their standbys have that too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::task::JoinError;
+
+use super::tasks::Tasks;
+use crate::ledger::{Ledger, Shard};
+use crate::substrate::journal::expectations::{Expectations, ExpectationsError, Expected};
+use crate::substrate::journal::{ReadError, Record};
+use crate::support::chain::Chain;
+use crate::support::faults::planted;
+use crate::vocabulary::command::Entry;
+use crate::vocabulary::ids::Position;
+
+/// How often it looks.
+const TICK: Duration = Duration::from_secs(1);
+/// What is read of the journal at once for parking.
+const PARK_READ_BYTES: usize = 4 << 20;
+/// A stopped shard's entries are parked when the main segments fill this part of the bound.
+const PARK_ABOVE_PART: u64 = 8;
+/// A shard that is behind for so many looks is treated as one that is stopped: the others' room comes back without it.
+const BEHIND_MAX: u32 = 5;
+
+struct JournalKeeper {
+    ledger: Arc<Ledger>,
+    expectations: Arc<Expectations>,
+    bytes_max: u64,
+    shards: Vec<Kept>,
+}
+
+/// What is known of one shard.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// What is written beside the journal.
+    expected: Expected,
+    /// How far its database says that it is complete.
+    recorded: Position,
+    /// All its entries in the main segments up to here, above what is expected, are parked.
+    parked: Position,
+    /// How many looks in a row it has not come to where the journal could be trimmed: it could not write it down, or no standby has it.
+    behind: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    #[error(transparent)]
+    Expectations(#[from] ExpectationsError),
+}
+
+/// Starts it; it ends with the runtime.
+pub(super) fn start(ledger: &Arc<Ledger>, expectations: Expectations, bytes_max: u64, tasks: &mut Tasks) {
+    let kept = |shard: &Shard| {
+        let expected = expectations.of(&shard.name).unwrap_or_default();
+        Kept { expected, recorded: expected.complete_to, parked: Position::START, behind: 0 }
+    };
+    let shards = ledger.shards.iter().map(kept).collect();
+    let mut keeper = JournalKeeper { ledger: Arc::clone(ledger), expectations: Arc::new(expectations), bytes_max, shards };
+    tasks.start("keeping the journal", async move {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            fail::fail_point!("housekeeping::panic");
+            // Whoever ends the process ends this in the middle: each step is durable before the next one rests on it.
+            let Some(back) = aside(keeper, JournalKeeper::look_after_parking).await else { return };
+            keeper = back;
+            let Some(through) = keeper.ledger.journal.trimmable(keeper.ledger.backlog.released_through()) else { continue };
+            let through = keeper.complete(through).await;
+            let Some(back) = aside(keeper, move |keeper| keeper.trim(through)).await else { return };
+            keeper = back;
+        }
+    });
+}
+
+/// Does what blocks on a thread that may; `None` if the runtime ends.
+async fn aside(
+    mut keeper: JournalKeeper,
+    work: impl FnOnce(&mut JournalKeeper) -> Result<(), KeepError> + Send + 'static,
+) -> Option<JournalKeeper> {
+    let done = tokio::task::spawn_blocking(move || {
+        if let Err(error) = work(&mut keeper) {
+            tracing::error!(error = %Chain(&error), "could not give back the journal's room");
+        }
+        keeper
+    });
+    match done.await.map_err(JoinError::try_into_panic) {
+        Ok(keeper) => Some(keeper),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_cancelled)) => None,
+    }
+}
+
+impl JournalKeeper {
+    fn look_after_parking(&mut self) -> Result<(), KeepError> {
+        let ledger = Arc::clone(&self.ledger);
+        let crowded = ledger.journal.disk_bytes() > self.bytes_max / PARK_ABOVE_PART;
+        for shard in &ledger.shards {
+            if crowded && self.is_out(shard) {
+                self.park(shard)?;
+            }
+            self.trim_parked(shard)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the others must not wait for this one.
+    fn is_out(&self, shard: &Shard) -> bool {
+        self.ledger.backlog.is_limited(shard.index) || self.shards[usize::from(shard.index.0)].behind >= BEHIND_MAX
+    }
+
+    /// Copies what a shard that is out has not completed out of the main segments: also what was applied already, since a copy that takes
+    /// the shard's place may lack it.
+    fn park(&mut self, shard: &Shard) -> Result<(), KeepError> {
+        let at = usize::from(shard.index.0);
+        let complete_to = self.shards[at].expected.complete_to;
+        let mut from = self.shards[at].parked.next().max(self.ledger.journal.first());
+        while from <= self.ledger.journal.durable() {
+            let records = self.ledger.journal.read(from, PARK_READ_BYTES)?;
+            let Some(last) = records.last().map(|record| record.position) else { break };
+            let needed: Vec<Record> =
+                records.into_iter().filter(|record| record.position > complete_to && self.is_of(record, shard)).collect();
+            self.ledger.journal.park(&shard.name, &needed)?;
+            self.ledger.backlog.park(needed.iter().map(|record| record.position));
+            self.shards[at].parked = last;
+            from = last.next();
+        }
+        Ok(())
+    }
+
+    fn is_of(&self, record: &Record, shard: &Shard) -> bool {
+        Entry::decode(record.position, &record.bytes).is_ok_and(|entry| self.ledger.index_of(&entry.home()) == shard.index)
+    }
+
+    fn trim_parked(&self, shard: &Shard) -> Result<(), KeepError> {
+        let Some(through) = self.ledger.journal.parked_through(&shard.name)? else { return Ok(()) };
+        let done = self.ledger.backlog.first_parked(shard.index).map_or(through, |first| Position(first.0 - 1));
+        let complete_to = self.shards[usize::from(shard.index.0)].expected.complete_to;
+        Ok(self.ledger.journal.trim_parked(&shard.name, done.min(complete_to))?)
+    }
+
+    /// Has the shards write down that they have all up to `through`; says how far all of them have, or what they lack is parked.
+    async fn complete(&mut self, through: Position) -> Position {
+        let ledger = Arc::clone(&self.ledger);
+        let asked = ledger.shards.iter().zip(&self.shards).map(|(shard, kept)| complete_one(shard, *kept, through));
+        self.shards = join_all(asked).await;
+        self.shards.iter().map(|kept| kept.expected.complete_to.max(kept.parked)).min().unwrap_or(through).min(through)
+    }
+
+    fn trim(&self, through: Position) -> Result<(), KeepError> {
+        let names = self.ledger.shards.iter().map(|shard| &*shard.name);
+        self.expectations.set(names.zip(self.shards.iter().map(|kept| kept.expected)))?;
+        Ok(self.ledger.journal.trim(through)?)
+    }
+}
+
+/// A shard that has standbys counts as complete when one of them says so too: its log brings the row after all that the row speaks of.
+async fn complete_one(shard: &Shard, mut kept: Kept, through: Position) -> Kept {
+    kept.behind = kept.behind.saturating_add(1);
+    if kept.recorded < through {
+        if let Err(error) = shard.store.complete_to_raise(through).await {
+            tracing::debug!(shard = %shard.name, error = %Chain(&error), "the shard cannot write down how far it is");
+            return kept;
+        }
+        kept.recorded = through;
+    }
+    let complete_to =
+        if planted("standbys::skip_wait") { kept.recorded } else { shard.standbys.complete_to().await.unwrap_or(kept.recorded) };
+    kept.expected.complete_to = kept.expected.complete_to.max(complete_to.min(kept.recorded));
+    if kept.expected.complete_to >= through {
+        kept.behind = 0;
+    }
+    kept
+}

@@ -1,0 +1,106 @@
+//! What the journal expects of its shards: a small file beside the segments, by which an older copy of a shard is told from the present one.
+//!
+//! What is entered is durable on return, and was true of the shard before. So a shard that has less lacks something that the journal no
+//! longer holds.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::support::data_folder::write_atomically;
+use crate::support::lock::lock;
+use crate::vocabulary::ids::Position;
+
+const FILE: &str = "shards.json";
+const FILE_MODE: u32 = 0o600;
+
+/// What is expected of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The journal may have given back entries of the shard up to here, so it must have them.
+    pub complete_to: Position,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExpectationsError {
+    #[error("could not {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// The expectations of one journal, by the shards' names.
+#[derive(Debug)]
+pub struct Expectations {
+    path: PathBuf,
+    shards: Mutex<BTreeMap<String, Expected>>,
+}
+
+impl Expectations {
+    /// Those of the journal in `folder`; none if it has no such file yet. Blocking, as is [`Expectations::set`].
+    pub fn open(folder: &Path) -> Result<Self, ExpectationsError> {
+        let path = folder.join(FILE);
+        let shards = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| ExpectationsError::Unreadable { path: path.clone(), source })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(source) => return Err(ExpectationsError::Io { action: "read", path, source }),
+        };
+        Ok(Self { path, shards: Mutex::new(shards) })
+    }
+
+    /// What is expected of a shard; `None` of one that this journal has not met.
+    pub fn of(&self, shard: &str) -> Option<Expected> {
+        lock(&self.shards).get(shard).copied()
+    }
+
+    /// Enters what is true of these shards, durably.
+    pub fn set<'name>(&self, news: impl IntoIterator<Item = (&'name str, Expected)>) -> Result<(), ExpectationsError> {
+        let mut shards = lock(&self.shards);
+        let mut next = shards.clone();
+        next.extend(news.into_iter().map(|(shard, expected)| (shard.to_owned(), expected)));
+        if next == *shards {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&next).map_err(|source| ExpectationsError::Unreadable { path: self.path.clone(), source })?;
+        let written = write_atomically(&self.path, &bytes, FILE_MODE);
+        written.map_err(|source| ExpectationsError::Io { action: "write", path: self.path.clone(), source })?;
+        *shards = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_entered_is_there_after_opening_again_and_what_is_torn_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let expectations = Expectations::open(folder.path()).expect("opens");
+        assert_eq!(expectations.of("s1"), None);
+        let expected = |complete_to| Expected { complete_to: Position(complete_to) };
+        expectations.set([("s1", expected(7)), ("s2", expected(8))]).expect("writes");
+        expectations.set([("s2", expected(9))]).expect("writes");
+
+        let again = Expectations::open(folder.path()).expect("opens");
+        assert_eq!((again.of("s1"), again.of("s2")), (Some(expected(7)), Some(expected(9))));
+
+        let path = folder.path().join(FILE);
+        let whole = std::fs::read(&path).expect("reads");
+        std::fs::write(&path, &whole[..whole.len() / 2]).expect("writes");
+        assert!(matches!(Expectations::open(folder.path()), Err(ExpectationsError::Unreadable { .. })));
+    }
+}
