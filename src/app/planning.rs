@@ -104,7 +104,7 @@ mod tests {
                 tokio::task::yield_now().await
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), free).await.expect("the place is free");
+        tokio::time::timeout(Duration::from_secs(30), free).await.expect("the place is free");
         planning.run(std::future::ready(())).await.expect("a plan");
     }
 

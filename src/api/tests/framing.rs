@@ -11,7 +11,7 @@ use super::Stage;
 use crate::api::public_server;
 
 /// How long a server that should hang up may take. A test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Running {
     address: std::net::SocketAddr,

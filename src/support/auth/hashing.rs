@@ -313,12 +313,8 @@ mod tests {
                 times.push(started.elapsed());
             }
         }
-        let [known, unknown] = times.map(|mut times| {
-            times.sort_unstable();
-            times[times.len() / 2]
-        });
-
-        // A shared machine is noisy: the dummy must cost about the same, not a hundredth.
+        // A shared machine is noisy, and the fastest are least disturbed: the dummy must cost about the same, not a hundredth.
+        let [known, unknown] = times.map(|times| times.into_iter().min().expect("times"));
         assert!(unknown * 2 > known && known * 2 > unknown, "{known:?} {unknown:?}");
         let own_dummy = "nobody has this password, since nobody has this account".to_owned();
         assert_eq!(pool.verify(own_dummy, None).await.expect("verified"), Verdict::Wrong);
@@ -329,21 +325,27 @@ mod tests {
         // Planted fault: an unbounded queue (S10).
         let limits = HashingLimits { threads: 1, queue_max: 4, ..HashingLimits::default() };
         let pool = HashingPool::start(limits).expect("started");
-        let verdicts = futures_util::future::join_all((0..1000).map(|_| pool.verify("x".to_owned(), None))).await;
-        let busy = verdicts
-            .iter()
-            .filter(|verdict| matches!(verdict, Err(HashingError::Busy { expected_wait }) if *expected_wait > Duration::ZERO))
-            .count();
-        let answered = verdicts.iter().filter(|verdict| matches!(verdict, Ok(Verdict::Wrong))).count();
+        let (mut busy, mut waiting) = (0, Vec::new());
+        for _ in 0..1000 {
+            let (answer, answered) = oneshot::channel();
+            match pool.submit(Work::Verify { password: "x".to_owned(), stored: None, answer }) {
+                Ok(()) => waiting.push(answered),
+                Err(HashingError::Busy { expected_wait }) if expected_wait > Duration::ZERO => busy += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(pool.waiting() <= limits.queue_max);
+        }
 
-        assert_eq!(busy + answered, 1000);
-        assert!((4..20).contains(&answered), "{answered}");
+        assert!(waiting.len() >= limits.queue_max && busy > 0, "{} wait, {busy} were refused", waiting.len());
+        for answered in waiting {
+            assert!(matches!(answered.await, Ok(Ok(Verdict::Wrong))));
+        }
         assert_eq!(pool.waiting(), 0);
     }
 
     #[tokio::test]
     async fn who_waited_too_long_is_told_so_and_who_left_costs_nothing() {
-        let limits = HashingLimits { threads: 1, queue_max: 50, wait_max: Duration::from_millis(200), memory_kib: MEMORY_KIB };
+        let limits = HashingLimits { threads: 1, queue_max: 50, wait_max: Duration::from_millis(1), memory_kib: MEMORY_KIB };
         let pool = HashingPool::start(limits).expect("started");
         pool.shared.lock().cost = Duration::ZERO;
         let verdicts = futures_util::future::join_all((0..50).map(|_| pool.verify("x".to_owned(), None))).await;
@@ -360,7 +362,8 @@ mod tests {
     #[tokio::test]
     async fn a_stopped_pool_answers_everybody() {
         let pool = pool();
-        let waiting: Vec<_> = (0..5)
+        // More than one thread does before it is stopped.
+        let waiting: Vec<_> = (0..60)
             .map(|_| {
                 let (answer, answered) = oneshot::channel();
                 pool.submit(Work::Verify { password: "x".to_owned(), stored: None, answer }).expect("queued");

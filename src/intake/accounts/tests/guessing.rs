@@ -1,5 +1,7 @@
 //! Guessing passwords and asking too often: rules S10, S12 and S13.
 
+use futures_util::FutureExt;
+
 use super::*;
 
 #[tokio::test]
@@ -27,23 +29,18 @@ async fn s10_a_thousand_logins_at_once_are_answered_or_told_to_come_again() {
     let server = start(&server.ledger, &server.clock, &server.dir, heavy, 19_456).await;
     let logins = join_all((0..1000).map(|_| server.login("nobody", "wrong password", "192.0.2.9")));
     let beside = async {
-        let mut longest = Duration::ZERO;
         for _ in 0..100 {
-            let started = Instant::now();
-            server.who(&own).await.expect("signed in");
-            longest = longest.max(started.elapsed());
+            server.who(&own).now_or_never().expect("it waits for nothing").expect("signed in");
             tokio::task::yield_now().await;
         }
-        longest
     };
-    let (results, longest) = tokio::join!(logins, beside);
+    let (results, ()) = tokio::join!(logins, beside);
 
     let busy =
         results.iter().filter(|result| matches!(kind(result), Some(ErrorKind::Overloaded { retry_after_s }) if retry_after_s > 0)).count();
     let answered = results.iter().filter(|result| kind(result) == Some(ErrorKind::Unauthenticated)).count();
     assert_eq!(busy + answered, 1000);
     assert!(busy > 500 && answered > 0, "{busy} {answered}");
-    assert!(longest < Duration::from_millis(200), "{longest:?}");
 }
 
 #[tokio::test]

@@ -62,12 +62,17 @@ async fn a_remembered_token_costs_little() {
     let server = server().await;
     let own = server.register("bob").await.expect("registered");
     server.who(&own).await.expect("signed in");
-    let rounds = 20_000;
-    let started = Instant::now();
+    let (rounds, together) = (200, 100);
+    let mut fastest = Duration::MAX;
     for _ in 0..rounds {
-        server.who(&own).await.expect("signed in");
+        let started = Instant::now();
+        for _ in 0..together {
+            server.who(&own).await.expect("signed in");
+        }
+        fastest = fastest.min(started.elapsed());
     }
-    let each = started.elapsed() / rounds;
+    // What the machine does beside it is in most rounds, but hardly in all.
+    let each = fastest / together;
 
     eprintln!("a remembered token took {each:?}");
     // About a microsecond when optimised; a signature alone would take longer than this bound.

@@ -125,7 +125,7 @@ mod contract_from_memory {
 #[test]
 fn with_an_interval_the_records_of_a_crowd_share_a_sync() {
     let directory = Directory::new(8192);
-    let options = Options { sync_interval: Duration::from_millis(300), ..Options::default() };
+    let options = Options { sync_interval: Duration::from_secs(4), ..Options::default() };
     let journal = EmbeddedJournal::open(&directory.path(), options).expect("opens").journal;
     let rings = Arc::new(AtomicUsize::new(0));
     let counted = rings.clone();

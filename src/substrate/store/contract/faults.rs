@@ -232,8 +232,8 @@ async fn a_postgres_that_gives_no_answer_is_unavailable_in_time() {
 #[tokio::test]
 async fn a_postgres_statement_that_takes_too_long_is_unavailable() {
     let Some(shard) = TestShard::postgres().await else { return };
-    let lock_wait = Duration::from_millis(100);
-    let options = StoreOptions { writers: 2, statement_wait: Duration::from_millis(300), lock_wait, ..StoreOptions::default() };
+    let lock_wait = Duration::from_secs(1);
+    let options = StoreOptions { writers: 2, statement_wait: Duration::from_secs(3), lock_wait, ..StoreOptions::default() };
     let store = Store::open(&shard.backend, options).await.expect("opens");
     let mut first = store.begin().await.expect("begins");
     first.lanes_lock(&[Lane(0)]).await.expect("takes the lane");
@@ -241,7 +241,7 @@ async fn a_postgres_statement_that_takes_too_long_is_unavailable() {
     let mut second = store.begin().await.expect("begins");
     let held = second.lanes_lock(&[Lane(0)]).await.expect_err("it is taken");
     drop(second);
-    let slow = first.link.transaction.execute_unprepared("SELECT pg_sleep(5)").await.map_err(StoreError::from).expect_err("too long");
+    let slow = first.link.transaction.execute_unprepared("SELECT pg_sleep(60)").await.map_err(StoreError::from).expect_err("too long");
 
     for refused in [held, slow] {
         assert!(refused.kind() == StoreErrorKind::Unavailable && !refused.is_conflict(), "{refused:?}");

@@ -176,7 +176,7 @@ async fn old_sessions_are_forgotten(shard: TestShard) {
 }
 
 async fn a_caller_who_waits_too_long_in_line_is_told_that_the_shard_is_unavailable(shard: TestShard) {
-    let options = StoreOptions { writers: 1, pool_wait: Duration::from_millis(50), ..StoreOptions::default() };
+    let options = StoreOptions { writers: 1, pool_wait: Duration::from_secs(1), ..StoreOptions::default() };
     let store = Store::open(&shard.backend, options).await.expect("opens");
     let first = store.begin().await.expect("begins");
 
