@@ -153,7 +153,9 @@ async fn read_states(store: &Store, notices: impl Iterator<Item = &Notice>) -> R
     for notice in notices {
         states.insert(notice.recipient(), snapshot.inbox_state(notice.recipient()).await?);
     }
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    drop(snapshot);
+    #[cfg(feature = "faults")]
+    crate::support::faults::pause("inbox::seq_outside").await;
     Ok(states)
 }
 

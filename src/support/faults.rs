@@ -44,9 +44,10 @@ mod with_faults {
         }
     }
 
-    /// Whether `store::unavailable` names this shard.
+    /// Whether `store::unavailable` names this shard, or a file in which its name stands.
     pub fn is_unavailable(shard: &str) -> bool {
-        planted_text("store::unavailable").is_some_and(|name| name == shard)
+        let named = |text: String| text == shard || std::fs::read_to_string(text).is_ok_and(|name| name == shard);
+        planted_text("store::unavailable").is_some_and(named)
     }
 
     /// Whether the file that `store::read_only` names holds the name of this shard's file; nothing if the fault is not planted.
@@ -64,6 +65,15 @@ mod with_faults {
     pub async fn pause(name: &'static str) {
         if let Some(milliseconds) = planted_text(name).and_then(|text| text.parse().ok()) {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+    }
+
+    /// Holds up the first who comes here while the gate, a file that the fault names, is there. A file beside it says that he has come.
+    pub async fn gate(name: &'static str) {
+        let Some(gate) = planted_text(name).map(std::path::PathBuf::from).filter(|gate| gate.exists()) else { return };
+        let is_first = std::fs::File::create_new(gate.with_extension("reached")).is_ok();
+        while is_first && gate.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -1,8 +1,8 @@
 //! Controls for checks of a record that no other test breaks in the server: each fault is planted in a real run, and the check of the whole
 //! run must name the promise that it breaks.
 
-use crate::support::client::Person;
-use crate::support::history::Report;
+use crate::support::client::{Person, nonce};
+use crate::support::history::{Action, History, Outcome, Report};
 use crate::support::load::{Load, Mix};
 use crate::support::server::{Server, Settings};
 use crate::support::verdict::verdict_at_once;
@@ -38,24 +38,26 @@ async fn control_a_post_on_two_shards_is_caught() {
     run("elsewhere", Settings::default().fault((faults::WRITE_ELSEWHERE, "return"))).await.assert_caught(&["C10"]);
 }
 
-/// C3 looks only at what has no answer: the process dies when both copies are on the disk, and before it can say so.
+/// C3 looks only at what has no answer: both copies are on the disk, and the process dies before it can say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_write_without_an_answer_that_happens_twice_is_caught() {
-    let twice = Settings::default().fault((faults::APPEND_TWICE, "return")).fault((faults::AFTER_SYNC, "sleep(150)"));
+    let twice = Settings::default().fault((faults::APPEND_TWICE, "return")).fault((faults::REFUSE_ACCEPTED, "sleep(60000)"));
     let mut server = Server::start().await;
-    let people = Person::join_many(&server, "twice", 8).await;
+    let ann = Person::join(&server, "twice").await;
     server.kill();
     server.restart_with(twice).await;
-    let load = Load::start(people, Mix { comment: 1, ..Mix::nothing() }, 1, seed("twice")).await;
+    let history = History::new();
+    let body = nonce();
 
-    for _ in 0..4 {
-        load.goes_on_for(10).await;
+    let posting = history.recorded(&ann, Action::CreatePost { nonce: body.clone() }, ann.write_post(&body));
+    let dying = async {
         server.stands_still().await;
         server.kill();
-        load.history.process_ended();
-        server.restart().await;
-    }
-    let (history, people) = load.finish().await;
+        history.process_ended();
+    };
+    let (posted, ()) = tokio::join!(posting, dying);
+    assert!(matches!(posted, Outcome::Info { .. }), "the process did not die before it answered: {posted:?}");
+    server.restart_with(Settings::default()).await;
 
-    verdict_at_once(&server, &history, &people).await.assert_caught(&["C3"]);
+    verdict_at_once(&server, &history, &[ann]).await.assert_caught(&["C3"]);
 }

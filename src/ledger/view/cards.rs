@@ -43,7 +43,8 @@ impl View {
         for (shard, needs) in missing {
             let tickets: Vec<_> = needs.accounts.iter().map(|user| (*user, self.ledger.cards.ticket(*user))).collect();
             let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs, false).await?;
-            fail::fail_point!("cards::between_load_and_insert");
+            #[cfg(feature = "faults")]
+            crate::support::faults::gate("cards::between_load_and_insert").await;
             for (user, ticket) in tickets {
                 if let Some(account) = loaded.rows.accounts.get(&user) {
                     cards.insert(user, self.ledger.cards.keep(ticket, account));

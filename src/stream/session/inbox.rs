@@ -20,7 +20,7 @@ impl Session {
         let looking = async move {
             let standing = desk.above.inboxes.standing(signed.user).await;
             #[cfg(feature = "faults")]
-            crate::support::faults::pause("stream::between_look_and_attach").await;
+            crate::support::faults::gate("stream::between_look_and_attach").await;
             standing
         };
         context.wait(looking.into_actor(self).map(move |standing, session, context| match standing {

@@ -3,6 +3,14 @@
 //! The text after each name says where the code must hold the point, and what it must do there. A control test that finds its
 //! fault without effect fails, so a point that is missing or moved is noticed.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::client::within;
+
+/// How long somebody may take to come to a gate: two cores are shared with other tests.
+const COMES_WITHIN: Duration = Duration::from_secs(60);
+
 /// A fail point and what sets it off; several go into one `FAILPOINTS`.
 pub(crate) type Fault<'a> = (&'a str, &'a str);
 
@@ -27,7 +35,8 @@ pub(crate) const FORGET_KEYS_AT_START: &str = "intake::forget_keys_at_start";
 pub(crate) const BURY_WITHOUT_KEY: &str = "worker::bury_without_key";
 /// ledger worker: with `return(WORD)`, an entry whose body holds the word panics each time.
 pub(crate) const POISON: &str = "apply::poison";
-/// intake: with `20%return`, one in five of the writes that are accepted is answered with a refusal. Breaks C2.
+/// intake: with `20%return`, one in five of the writes that are accepted is answered with a refusal. Breaks C2. With `sleep(ms)` a place to
+/// die: what was asked for is on the disk, and nobody has been told.
 pub(crate) const REFUSE_ACCEPTED: &str = "intake::refuse_accepted";
 /// intake: with `return`, what is asked for once is appended twice, the other time with ids of its own. Breaks C1 and C3.
 pub(crate) const APPEND_TWICE: &str = "intake::append_twice";
@@ -87,6 +96,8 @@ pub(crate) const HOUSEKEEPING_PANICS: &str = "housekeeping::panic";
 pub(crate) const CHORES_PANIC: &str = "chores::panic";
 /// app: with `return`, nobody looks whether the actors and tasks are alive. Breaks G10.
 pub(crate) const SKIP_WATCH: &str = "app::skip_watch";
+/// ledger worker: after the commit of a delivery, before its source knows. A place to die.
+pub(crate) const AFTER_RELAYING: &str = "relay::after_delivery";
 /// ledger relay: with `return`, nothing is relayed.
 pub(crate) const RELAY_STALLED: &str = "relay::stalled";
 
@@ -96,7 +107,7 @@ pub(crate) const BEFORE_DELIVERY: &str = "notify::before_commit";
 pub(crate) const AFTER_DELIVERY: &str = "notify::after_commit";
 /// notify: inside the transaction that closes windows. A place to die.
 pub(crate) const BEFORE_CLOSE: &str = "notify::before_close";
-/// notify: with `return`, `seq` goes on from what was read before the delivery's transaction. Breaks G7.
+/// notify: with `return(MS)`, `seq` goes on from what was read so long before the delivery's transaction. Breaks G7.
 pub(crate) const SEQ_OUTSIDE: &str = "inbox::seq_outside";
 /// notify: with `return`, a destination's cursor is moved in a transaction of its own, before the entries are written. Breaks G7.
 pub(crate) const CURSOR_APART: &str = "notify::cursor_apart";
@@ -113,7 +124,8 @@ pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
 /// ledger recovery: with `return`, a shard is not asked at the start whether it has what the journal gave back. Breaks G1 over an old copy.
 pub(crate) const SKIP_COMPLETE: &str = "recovery::skip_complete";
 
-/// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone.
+/// store: with `return(NAME)`, every transaction and snapshot of the shard NAME fails as if it were gone. Instead of the name, a file in which
+/// it stands.
 pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 /// ledger worker: with `return(NAME)`, jobs of the shard NAME hang: it takes a connection and never answers.
 pub(crate) const SHARD_HANGS: &str = "store::hold";
@@ -123,7 +135,7 @@ pub(crate) const SHARD_READ_ONLY: &str = "store::read_only";
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
 /// ledger census: with `return(MS)`, each page of a walk over everything comes that much later.
 pub(crate) const SLOW_CENSUS: &str = "census::slow_page";
-/// ledger cards: with `sleep(ms)`, between the load of a row and its insertion into the cache.
+/// ledger cards: between the load of a row and its insertion into the cache. A place for a [`Gate`].
 pub(crate) const BETWEEN_LOAD_AND_INSERT: &str = "cards::between_load_and_insert";
 /// ledger cards: with `return`, an insertion replaces a newer version. Breaks G4.
 pub(crate) const CACHE_GOES_BACK: &str = "cards::plain_put";
@@ -147,7 +159,7 @@ pub(crate) const SKIP_HOLES: &str = "stream::skip_holes";
 pub(crate) const LOSE_HINTS: &str = "stream::lose_hints";
 /// stream: with `return`, each hint of the bus is lost, and the hub is told so. What a bus may do.
 pub(crate) const LOSE_ALL_HINTS: &str = "stream::lose_all_hints";
-/// stream: with `return(MS)`, a new socket waits so long between its look into the inbox and its first live entry.
+/// stream: between the look of a new socket into the inbox and its first live entry. A place for a [`Gate`].
 pub(crate) const BETWEEN_LOOK_AND_ATTACH: &str = "stream::between_look_and_attach";
 /// stream: with `return`, frames of a post go to watchers that it is hidden from. Breaks S49.
 pub(crate) const TELL_EVERYBODY: &str = "stream::tell_everybody";
@@ -163,3 +175,44 @@ pub(crate) const CLOCK_OFFSET: &str = "clock::offset";
 pub(crate) const SKIP_DRAIN: &str = "app::skip_drain";
 /// store: with `return`, a schema from a newer release is opened all the same. Breaks G16.
 pub(crate) const ACCEPT_NEWER_DATA: &str = "store::accept_newer_data";
+
+/// A gate at a planted place: while it is closed, the first who comes there waits at it.
+pub(crate) struct Gate {
+    folder: tempfile::TempDir,
+}
+
+impl Gate {
+    pub(crate) fn open() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    pub(crate) fn closed() -> Self {
+        let gate = Self::open();
+        gate.close();
+        gate
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("gate")
+    }
+
+    /// What sets its place off.
+    pub(crate) fn action(&self) -> String {
+        format!("return({})", self.file().display())
+    }
+
+    pub(crate) fn close(&self) {
+        std::fs::write(self.file(), "closed").expect("it is closed");
+    }
+
+    /// Waits until somebody waits at it.
+    pub(crate) async fn is_reached(&self) {
+        let reached = async || self.file().with_extension("reached").exists().then_some(());
+        within(COMES_WITHIN, "somebody at the gate", reached).await;
+    }
+
+    /// Lets him go on.
+    pub(crate) fn let_through(&self) {
+        std::fs::remove_file(self.file()).expect("it is opened");
+    }
+}

@@ -18,7 +18,9 @@ use super::databases::{self, Databases};
 use super::faults::Fault;
 
 /// How long a start may take: two cores are shared with other tests, and there may be a journal to replay.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a thread may take to come to a place at which a fault holds it.
+const STANDS_WITHIN: Duration = Duration::from_secs(120);
 /// Longer than the server ever sleeps by itself.
 const LONG_SLEEP: Duration = Duration::from_millis(50);
 /// The longest that a stop may take (G14).
@@ -309,13 +311,21 @@ impl Server {
 
     /// Waits until one of its threads sleeps for long: it has come to a place at which a fault holds it.
     pub(crate) async fn stands_still(&self) {
+        self.stands_still_or(async || false).await;
+    }
+
+    /// The same, unless something else comes true.
+    pub(crate) async fn stands_still_or(&self, mut other: impl AsyncFnMut() -> bool) {
         let mut asleep = HashSet::new();
-        within(START_TIMEOUT, "a thread to come to the planted place", async || {
+        within(STANDS_WITHIN, "a thread to come to the planted place", async || {
             let still = self.sleeping_threads();
             let stands = !asleep.is_disjoint(&still);
             asleep = still;
+            if stands || other().await {
+                return Some(());
+            }
             tokio::time::sleep(LONG_SLEEP).await;
-            stands.then_some(())
+            None
         })
         .await;
     }

@@ -132,6 +132,26 @@ pub(crate) async fn all_facts(server: &Server) -> Facts {
     facts
 }
 
+/// Whether each shard has noted that all it owed to others has arrived.
+pub(crate) async fn all_is_relayed(server: &Server) -> bool {
+    for shard in open_all(server).await {
+        if !rows(&shard.database, "SELECT lane FROM lanes WHERE relayed < applied").await.is_empty() {
+            return false;
+        }
+    }
+    true
+}
+
+/// How many failed logins stand in the rows of accounts.
+pub(crate) async fn failed_logins(server: &Server) -> i64 {
+    let mut failed = 0;
+    for shard in open_all(server).await {
+        let rows = rows(&shard.database, "SELECT failed_logins FROM accounts").await;
+        failed += rows.iter().map(|row| get::<i64>(row, "failed_logins")).sum::<i64>();
+    }
+    failed
+}
+
 /// How far each lane of each shard has got.
 pub(crate) async fn lanes(server: &Server) -> Vec<(String, i64, i64)> {
     let mut lanes = Vec::new();

@@ -16,7 +16,7 @@ use super::client::Person;
 use super::server::Address;
 
 /// How long an event may take: two cores are shared with other tests.
-pub(crate) const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An open WebSocket.
 pub(crate) struct Socket {
