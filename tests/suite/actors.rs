@@ -3,6 +3,7 @@
 //!
 //! Controls: a process that goes on without one of its actors, and a socket whose end nobody hears of, must be caught.
 
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -13,7 +14,30 @@ use crate::support::server::{Server, Settings};
 use crate::support::socket::{EVENT_TIMEOUT, Socket};
 
 /// How long a process may go on without one of its actors: it looks four times a second, beside other tests.
-const ENDS_WITHIN: Duration = Duration::from_secs(8);
+const ENDS_WITHIN: Duration = Duration::from_secs(12);
+/// How long it may take until the actor comes to the place at which it panics.
+const PANICS_WITHIN: Duration = Duration::from_secs(120);
+/// How long what was accepted may take where nothing holds it up.
+const SETTLES_WITHIN: Duration = Duration::from_secs(25);
+
+/// Does something again and again until the process has ended, or goes on for [`ENDS_WITHIN`] after the panic; its status, if it has ended.
+async fn ends_after_its_panic(server: &mut Server, mut work: impl AsyncFnMut()) -> Option<ExitStatus> {
+    let (began, mut panicked) = (Instant::now(), None);
+    loop {
+        work().await;
+        if let Some(status) = server.ended_within(Duration::from_millis(20)).await {
+            return Some(status);
+        }
+        if panicked.is_none() && server.log().contains("planted") {
+            panicked = Some(Instant::now());
+        }
+        match panicked {
+            Some(then) if then.elapsed() > ENDS_WITHIN => return None,
+            Some(_) => {}
+            None => assert!(began.elapsed() < PANICS_WITHIN, "the fault had no effect"),
+        }
+    }
+}
 
 /// The actor at this place panics when it comes there for the next time after so many.
 fn taken_down(place: &str, passes: usize, watched: bool) -> Settings {
@@ -28,16 +52,14 @@ async fn is_no_zombie(place: &str, watched: bool) -> bool {
     server.kill();
     server.restart_with(taken_down(place, 60, watched)).await;
     let mut accepted = Vec::new();
-    let mut ended = None;
-    let until = Instant::now() + ENDS_WITHIN;
-    while Instant::now() < until && ended.is_none() {
+    let ended = ends_after_its_panic(&mut server, async || {
         if let Ok(answer) = ann.write_post(&nonce()).attempt().await
             && answer.status == 202
         {
             accepted.push((answer.text_at("/post/id"), answer.write_id()));
         }
-        ended = server.ended_within(Duration::from_millis(20)).await;
-    }
+    })
+    .await;
     let goes_on = match ended {
         Some(status) => !status.success(),
         None => {
@@ -46,7 +68,7 @@ async fn is_no_zombie(place: &str, watched: bool) -> bool {
                     ann.write_settled(write).await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(10), settled).await.is_ok()
+            tokio::time::timeout(SETTLES_WITHIN, settled).await.is_ok()
         }
     };
     assert!(server.log().contains("planted"), "the fault at {place} had no effect");
@@ -106,13 +128,12 @@ async fn ends_without(place: &str, passes: usize, watched: bool) -> bool {
     server.restart_with(taken_down(place, passes, watched)).await;
     let socket = Socket::open(&ann).await;
 
-    let (mut accepted, mut status) = (0, None);
-    let began = Instant::now();
-    while status.is_none() && began.elapsed() < ENDS_WITHIN {
+    let mut accepted = 0;
+    let status = ends_after_its_panic(&mut server, async || {
         let answer = ben.write_comment(&post, &nonce()).attempt().await;
         accepted += i64::from(answer.is_ok_and(|answer| answer.status == 202));
-        status = server.ended_within(Duration::from_millis(50)).await;
-    }
+    })
+    .await;
 
     assert!(server.log().contains("planted"), "the fault had no effect");
     assert!(accepted > 0);
@@ -148,12 +169,12 @@ async fn a_session_takes_its_socket_with_it(settings: Settings) -> bool {
     victim.send(&serde_json::json!({"op": "ping"})).await;
     within(EVENT_TIMEOUT, "the panic", async || server.log().contains("planted").then_some(())).await;
 
-    let is_closed = victim.ends_within(Duration::from_secs(3)).await;
+    let is_closed = victim.ends_within(ENDS_WITHIN).await;
     bystander.settled().await;
     // The hub is told by a bell: a place is free a moment later.
     let mut is_free = false;
     let began = Instant::now();
-    while !is_free && began.elapsed() < Duration::from_secs(3) {
+    while !is_free && began.elapsed() < ENDS_WITHIN {
         is_free = Socket::unread(&ann).await.first_event().await.is_some_and(|event| event == "hello");
     }
     is_closed && is_free
@@ -187,13 +208,11 @@ async fn ends_without_its_task(place: &str, watched: bool) -> bool {
     // Not from where she signed in: her back-off is a chore.
     let stranger = Person::stranger_at(&server, "127.0.0.2".parse().expect("an address"));
 
-    let mut status = None;
-    let began = Instant::now();
-    while status.is_none() && began.elapsed() < ENDS_WITHIN {
+    let status = ends_after_its_panic(&mut server, async || {
         let _refused_or_cut =
             stranger.post("/v1/auth/login").json(&json!({"username": ann.name, "password": "not-hers-1"})).attempt().await;
-        status = server.ended_within(Duration::from_millis(50)).await;
-    }
+    })
+    .await;
 
     assert!(server.log().contains("planted"), "the fault at {place} had no effect");
     let says_why = server.log().contains("what was accepted is replayed");

@@ -119,10 +119,10 @@ async fn the_command_line_tells_the_same_of_an_id_as_the_server() {
 const MAKER: &str = "SOSIK_TEST_ID_MAKER";
 /// Threads of each of the two processes.
 const MAKER_THREADS: usize = 8;
-/// The makers' clock goes so much slower that the 4096 ids of its milliseconds run out.
-const SLOWNESS: u64 = 100;
+/// The makers' clock goes so much slower that the 4096 ids of its milliseconds run out, on the slowest machine too.
+const SLOWNESS: u64 = 10_000;
 
-/// From when it began on, a hundredth of the time that has passed.
+/// From when it began on, a small part of the time that has passed.
 struct SlowClock {
     began: Millis,
 }

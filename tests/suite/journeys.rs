@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::client::{Person, nonce, within};
 use crate::support::server::{Server, Settings};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_newcomer_posts_and_a_friend_comments_likes_and_follows() {
@@ -75,10 +75,10 @@ async fn prefer_wait_answers_once_all_can_see_it() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
 
-    let created = ann.write_post("Waited for").wait(5).send().await.expect(201);
+    let created = ann.write_post("Waited for").wait(25).send().await.expect(201);
     let post = created.text_at("/post/id");
     assert_eq!(created.header("location"), format!("/v1/posts/{post}"));
-    assert_eq!(created.header("preference-applied"), "wait=5");
+    assert_eq!(created.header("preference-applied"), "wait=25");
     ben.read_post(&post).await.expect(200);
 
     let liked = ben.like(&post).header("Prefer", "wait=99").send().await.expect(200);

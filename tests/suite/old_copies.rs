@@ -68,7 +68,7 @@ impl Copied {
     async fn fill_the_journal(&self) {
         let began = self.journal("durable").await;
         let large = "\u{1f4ef}".repeat(LARGE_BODY);
-        within(Duration::from_secs(60), "the journal to be trimmed", async || {
+        within(Duration::from_secs(120), "the journal to be trimmed", async || {
             self.ann.edit_post(&self.post, &large).wait(20).send().await.expect(200);
             (self.journal("first").await > began).then_some(())
         })
@@ -97,7 +97,7 @@ async fn what_an_older_copy_lacks_is_applied_again_from_the_journal_once() {
     copied.server.restart().await;
 
     let all_there = async || (copied.comments().await == COMMENTS).then_some(());
-    within(Duration::from_secs(20), "the comments", all_there).await;
+    within(Duration::from_secs(60), "the comments", all_there).await;
     let listed = copied.ann.all_items(&format!("/v1/posts/{}/comments", copied.post)).await;
     assert_eq!(listed.len() as i64, COMMENTS);
     copied.server.terminate().await;
@@ -137,6 +137,6 @@ async fn control_an_older_copy_that_is_not_asked_what_it_has_is_caught() {
         let shards = shards.json["items"].as_array().expect("items").clone();
         shards.iter().all(|shard| shard["pending"] == 0).then_some(())
     };
-    within(Duration::from_secs(20), "all to be applied", all_applied).await;
+    within(Duration::from_secs(60), "all to be applied", all_applied).await;
     assert!(copied.comments().await < COMMENTS, "the fault has no effect");
 }

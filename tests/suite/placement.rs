@@ -57,7 +57,7 @@ async fn asked(operator: &Person, query: &str) -> Answer {
 
 /// A plan that has the place: one that has not is refused at once.
 async fn begun(operator: &Person) -> Pin<Box<impl Future<Output = Answer> + use<'_>>> {
-    within(Duration::from_secs(10), "the place of a plan", async || {
+    within(Duration::from_secs(60), "the place of a plan", async || {
         let mut plan = Box::pin(asked(operator, "members=s1,s2"));
         tokio::time::timeout(Duration::from_secs(1), &mut plan).await.is_err().then_some(plan)
     })
@@ -185,7 +185,7 @@ async fn operators_hear_the_plan_that_the_command_prints() {
         let mut arguments = vec!["shards", "plan", "--json", "--members", members];
         arguments.extend(strategy.into_iter().flat_map(|strategy| ["--strategy", strategy]));
         // What was told of goes on being written for a while: the two look at the same when the command says the same before and after.
-        let (heard, printed) = within(Duration::from_secs(20), "data at rest", async || {
+        let (heard, printed) = within(Duration::from_secs(120), "data at rest", async || {
             let before = told(&server, &arguments);
             let heard = asked(&operator, &query).await.expect(200).json;
             (told(&server, &arguments) == before).then_some((heard, before))
@@ -222,5 +222,5 @@ async fn there_is_one_plan_at_a_time_and_none_for_who_has_gone() {
     let (ended, took) = tokio::join!(last, stopped);
 
     ended.expect_problem(503, "unavailable");
-    assert!(took < Duration::from_secs(5), "it waited {took:?} for a plan");
+    assert!(took < Duration::from_secs(25), "it waited {took:?} for a plan");
 }

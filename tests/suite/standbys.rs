@@ -12,7 +12,7 @@ use crate::support::server::{Server, Settings};
 /// The shard that has a standby.
 const FOLLOWED: &str = "s2";
 /// Nothing waits for a standby any more, or it is seen to wait.
-const NOTICED_WITHIN: Duration = Duration::from_secs(20);
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 /// Four bytes each: what fills a journal soon.
 const LARGE_BODY: usize = 9_000;
 
