@@ -76,7 +76,7 @@ async fn is_no_zombie(place: &str, watched: bool) -> bool {
     server.restart_with(Settings::default().panics_expected()).await;
     let stranger = Person::stranger(&server);
     for (post, _) in accepted {
-        within(Duration::from_secs(30), "an accepted post", async || (stranger.read_post(&post).await.status == 200).then_some(())).await;
+        within(Duration::from_secs(60), "an accepted post", async || (stranger.read_post(&post).await.status == 200).then_some(())).await;
     }
     goes_on
 }

@@ -37,7 +37,7 @@ struct Belongings {
 impl Belongings {
     async fn of(person: &Person) -> Self {
         let post = person.publish(&nonce()).await;
-        let written = person.write_comment(&post, &nonce()).wait(20).send().await.expect(201);
+        let written = person.write_comment(&post, &nonce()).wait(30).send().await.expect(201);
         let (comment, write) = (written.text_at("/comment/id"), written.write_id());
         Self { user: person.id.clone(), post, comment, write, session: person.session.clone() }
     }
@@ -171,7 +171,7 @@ async fn calls_over_a_block(server: &Server, ann: &Person, ben: &Person) -> Vec<
 async fn over_a_block_nothing_of_the_other_is_there_in_either_direction() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
-    ann.block(&ben.id).wait(20).send().await.expect(200);
+    ann.block(&ben.id).wait(30).send().await.expect(200);
 
     for (one, other) in [(&ann, &ben), (&ben, &ann)] {
         for (call, status, expected) in calls_over_a_block(&server, one, other).await {

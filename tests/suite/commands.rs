@@ -89,7 +89,7 @@ async fn shards_whose_journal_is_lost_start_again_with_a_new_one_by_command_alon
 
     ann.read_post(&kept).await.expect(200);
     let (body, post) = (nonce(), ann.publish(&nonce()).await);
-    ann.edit_post(&kept, &body).wait(20).send().await.expect(200);
+    ann.edit_post(&kept, &body).wait(30).send().await.expect(200);
     assert_eq!(ann.read_post(&kept).await.expect(200).text_at("/body"), body);
     let later = ann.read_post(&post).await.expect(200).number_at("/version");
     assert!(later > version, "position {later} after {version}");

@@ -203,7 +203,7 @@ async fn fsck_finds_nothing_in_what_was_not_relayed_before_a_kill() {
     }
     for (person, write) in people.iter().zip(&last) {
         let committed = async || (person.write_state(write).await == "committed").then_some(());
-        within(Duration::from_secs(20), "the commit", committed).await;
+        within(Duration::from_secs(60), "the commit", committed).await;
     }
     server.kill();
 
@@ -233,9 +233,9 @@ async fn fsck_names_the_table_of_each_kind_of_damage() {
     let people = Person::join_many(&server, "torn", 8).await;
     for (number, person) in people.iter().enumerate() {
         let post = person.publish("Sound").await;
-        let comment = person.write_comment(&post, "As well").wait(20).send().await.expect(201).text_at("/comment/id");
-        person.put(&format!("/v1/posts/{post}/comments/{comment}/like")).wait(20).send().await.expect(200);
-        person.follow(&people[(number + 1) % people.len()].id).wait(20).send().await.expect(200);
+        let comment = person.write_comment(&post, "As well").wait(30).send().await.expect(201).text_at("/comment/id");
+        person.put(&format!("/v1/posts/{post}/comments/{comment}/like")).wait(30).send().await.expect(200);
+        person.follow(&people[(number + 1) % people.len()].id).wait(30).send().await.expect(200);
     }
     for person in &people {
         Inbox::with_places(person, 1).await;

@@ -40,7 +40,7 @@ impl Buried {
         let (body, key) = (format!("{POISON} {}", nonce()), nonce());
         let first = ann.write_post(&body).key(&key).send().await.expect(202);
         let buried = Self { server, ann, operator, body, key, first };
-        within(Duration::from_secs(30), "the dead letter", async || buried.letters().await.contains(&buried.write()).then_some(())).await;
+        within(Duration::from_secs(60), "the dead letter", async || buried.letters().await.contains(&buried.write()).then_some(())).await;
         buried
     }
 
@@ -81,7 +81,7 @@ impl Buried {
         self.server.terminate().await;
         self.server.restart_with(settings).await;
         // The second start begins behind what the first one found settled, once that is marked in the lanes.
-        within(Duration::from_secs(30), "the marks of what is relayed", async || {
+        within(Duration::from_secs(60), "the marks of what is relayed", async || {
             let lanes = self.operator.admin_call(Method::GET, "/admin/lanes").send().await.expect(200).json["items"].take();
             let lanes = lanes.as_array().expect("lanes");
             (!lanes.is_empty() && lanes.iter().all(|lane| lane["applied"] == lane["relayed"])).then_some(())
@@ -104,7 +104,7 @@ async fn a_dead_letter_stays_accepted_with_its_key_over_restarts_until_it_is_ret
     assert_eq!(buried.letters().await, [buried.write()]);
 
     buried.operate("retry").await.expect(202);
-    within(Duration::from_secs(30), "the retry to die as well", async || (buried.letters().await == [buried.write()]).then_some(())).await;
+    within(Duration::from_secs(60), "the retry to die as well", async || (buried.letters().await == [buried.write()]).then_some(())).await;
     buried.server.kill();
     buried.server.restart_with(Settings::default().panics_expected()).await;
     buried.operate("retry").await.expect(202);

@@ -64,7 +64,7 @@ async fn send_in_turn(ann: &Person, post: &str, requests: usize, mut random: See
                 let answer = ann.write_comment(post, &body).key(&key).send().await;
                 (answer.status == 202).then_some(answer)
             };
-            let answer = within(Duration::from_secs(10), "an acceptance", known).await;
+            let answer = within(Duration::from_secs(60), "an acceptance", known).await;
             ids.insert((key.clone(), answer.text_at("/comment/id"), answer.write_id()));
         }
         if random.below(10) == 0 {

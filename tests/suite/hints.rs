@@ -21,7 +21,7 @@ async fn is_heard(settings: Settings, within: Duration) -> bool {
     let mut socket = Socket::open(&ann).await;
     socket.watch(&post).await;
 
-    ben.write_comment(&post, "For whoever listens").wait(20).send().await.expect(201);
+    ben.write_comment(&post, "For whoever listens").wait(30).send().await.expect(201);
 
     let began = Instant::now();
     let (mut comment, mut entry) = (false, false);
@@ -57,7 +57,7 @@ async fn told_to_nobody(settings: Settings) -> (Server, Person, f64) {
     let post = ann.publish("A page that was open").await;
     let mut socket = Socket::open(&ann).await;
     socket.watch(&post).await;
-    ben.write_comment(&post, "Somebody listens").wait(20).send().await.expect(201);
+    ben.write_comment(&post, "Somebody listens").wait(30).send().await.expect(201);
     socket.event("comment").await;
     socket.event("notification").await;
     let while_open = ann.metric(HINTS).await;
@@ -65,12 +65,12 @@ async fn told_to_nobody(settings: Settings) -> (Server, Person, f64) {
     socket.close().await;
     within(EVENT_TIMEOUT, "the socket to be forgotten", async || (ann.metric("sosik_stream_sockets ").await == 0.0).then_some(())).await;
     // What was on its way when it left is over with the next entry.
-    ben.write_comment(&post, "Nobody listens any more").wait(20).send().await.expect(201);
+    ben.write_comment(&post, "Nobody listens any more").wait(30).send().await.expect(201);
     stands_at(&ann, 2).await;
     let before = ann.metric(HINTS).await;
 
     for seq in [3, 4] {
-        ben.write_comment(&post, "Still nobody").wait(20).send().await.expect(201);
+        ben.write_comment(&post, "Still nobody").wait(30).send().await.expect(201);
         stands_at(&ann, seq).await;
     }
 

@@ -15,9 +15,9 @@ async fn a_newcomer_posts_and_a_friend_comments_likes_and_follows() {
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
 
     let post = ann.publish("Good morning").await;
-    ben.like(&post).wait(20).send().await.expect(200);
-    ben.write_comment(&post, "And to you").wait(20).send().await.expect(201);
-    ben.follow(&ann.id).wait(20).send().await.expect(200);
+    ben.like(&post).wait(30).send().await.expect(200);
+    ben.write_comment(&post, "And to you").wait(30).send().await.expect(201);
+    ben.follow(&ann.id).wait(30).send().await.expect(200);
 
     let seen = ann.read_post(&post).await.expect(200);
     assert_eq!((seen.number_at("/likes"), seen.number_at("/comments")), (1, 1));
@@ -105,14 +105,14 @@ async fn a_like_counts_once_however_often_it_is_set() {
     let post = ann.publish("Like me").await;
 
     for _ in 0..3 {
-        ben.like(&post).wait(20).send().await.expect(200);
+        ben.like(&post).wait(30).send().await.expect(200);
     }
     assert_eq!(ann.read_post(&post).await.number_at("/likes"), 1);
     let likers = ann.all_items(&format!("/v1/posts/{post}/likes")).await;
     assert_eq!(likers.iter().map(|user| user["id"].as_str()).collect::<Vec<_>>(), [Some(ben.id.as_str())]);
 
     for _ in 0..2 {
-        ben.unlike(&post).wait(20).send().await.expect(200);
+        ben.unlike(&post).wait(30).send().await.expect(200);
     }
     assert_eq!(ann.read_post(&post).await.number_at("/likes"), 0);
 }
@@ -140,12 +140,12 @@ async fn an_answered_comment_keeps_its_place_when_it_is_deleted() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
     let post = ann.publish("Talk").await;
-    let first = ben.write_comment(&post, "first").wait(20).send().await.expect(201).text_at("/comment/id");
-    let reply = ann.reply(&post, &first, "reply").wait(20).send().await.expect(201).text_at("/comment/id");
-    let lone = ben.write_comment(&post, "lone").wait(20).send().await.expect(201).text_at("/comment/id");
+    let first = ben.write_comment(&post, "first").wait(30).send().await.expect(201).text_at("/comment/id");
+    let reply = ann.reply(&post, &first, "reply").wait(30).send().await.expect(201).text_at("/comment/id");
+    let lone = ben.write_comment(&post, "lone").wait(30).send().await.expect(201).text_at("/comment/id");
 
     for comment in [&first, &lone] {
-        ben.delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(20).send().await.expect(200);
+        ben.delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(30).send().await.expect(200);
     }
 
     let comments = ann.all_items(&format!("/v1/posts/{post}/comments")).await;
@@ -160,7 +160,7 @@ async fn a_deleted_post_is_gone_with_everything_below_it() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
     let post = ann.publish("Short-lived").await;
-    let comment = ben.write_comment(&post, "so true").wait(20).send().await.expect(201).text_at("/comment/id");
+    let comment = ben.write_comment(&post, "so true").wait(30).send().await.expect(201).text_at("/comment/id");
 
     let deleted = ann.delete(&format!("/v1/posts/{post}")).send().await.expect(202);
     assert!(deleted.json.get("post").is_none());
@@ -181,7 +181,7 @@ async fn only_the_author_edits_or_deletes() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
     let post = ann.publish("Mine").await;
-    let comment = ann.write_comment(&post, "mine too").wait(20).send().await.expect(201).text_at("/comment/id");
+    let comment = ann.write_comment(&post, "mine too").wait(30).send().await.expect(201).text_at("/comment/id");
 
     ben.edit_post(&post, "yours").send().await.expect_problem(403, "forbidden");
     ben.delete(&format!("/v1/posts/{post}")).send().await.expect_problem(403, "forbidden");
@@ -199,12 +199,12 @@ async fn a_feed_follows_its_reader_without_delay_or_leftovers() {
     let old = ann.publish("Before you came").await;
     assert!(ben.get("/v1/feed").send().await.expect(200).item_ids().is_empty());
 
-    ben.follow(&ann.id).wait(20).send().await.expect(200);
+    ben.follow(&ann.id).wait(30).send().await.expect(200);
     let own = ben.write_post("Mine").send().await.expect(202).text_at("/post/id");
     let new = ann.publish("After you came").await;
     assert_eq!(ben.get("/v1/feed").send().await.expect(200).item_ids(), [new, own.clone(), old]);
 
-    ben.unfollow(&ann.id).wait(20).send().await.expect(200);
+    ben.unfollow(&ann.id).wait(30).send().await.expect(200);
     assert_eq!(ben.get("/v1/feed").send().await.expect(200).item_ids(), [own]);
 }
 
@@ -213,10 +213,10 @@ async fn a_block_ends_both_follows_and_hides_each_from_the_other() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
     let post = ann.publish("Not for you").await;
-    ben.follow(&ann.id).wait(20).send().await.expect(200);
-    ann.follow(&ben.id).wait(20).send().await.expect(200);
+    ben.follow(&ann.id).wait(30).send().await.expect(200);
+    ann.follow(&ben.id).wait(30).send().await.expect(200);
 
-    let blocked = ann.block(&ben.id).wait(20).send().await.expect(200);
+    let blocked = ann.block(&ben.id).wait(30).send().await.expect(200);
     assert_eq!(blocked.json["user"]["viewer"]["blocking"], true);
 
     ben.read_post(&post).await.expect_problem(404, "not-found");
@@ -228,7 +228,7 @@ async fn a_block_ends_both_follows_and_hides_each_from_the_other() {
         assert_eq!((me.number_at("/followers"), me.number_at("/following")), (0, 0));
     }
 
-    ann.delete(&format!("/v1/users/{}/block", ben.id)).wait(20).send().await.expect(200);
+    ann.delete(&format!("/v1/users/{}/block", ben.id)).wait(30).send().await.expect(200);
     ben.read_post(&post).await.expect(200);
     assert_eq!(ben.read_user(&ann.id).await.json["viewer"]["following"], false);
 }
@@ -270,11 +270,11 @@ async fn a_tag_names_the_text_for_writers_and_the_whole_for_readers() {
     let first = ann.read_post(&post).await.header("etag").to_owned();
 
     ann.get(&path).header("If-None-Match", &first).send().await.expect(304);
-    ben.like(&post).wait(20).send().await.expect(200);
+    ben.like(&post).wait(30).send().await.expect(200);
     let liked = ann.get(&path).header("If-None-Match", &first).send().await.expect(200).header("etag").to_owned();
     assert_ne!(liked, first, "the representation changed with the like");
 
-    ann.edit_post(&post, "Second").header("If-Match", &first).wait(20).send().await.expect(200);
+    ann.edit_post(&post, "Second").header("If-Match", &first).wait(30).send().await.expect(200);
     let refused = ann.edit_post(&post, "Third").header("If-Match", &first).send().await.expect_problem(412, "precondition-failed");
     assert_eq!(refused.json["accepted"], false);
     ann.delete(&path).header("If-Match", &liked).send().await.expect_problem(412, "precondition-failed");
@@ -455,7 +455,7 @@ async fn without_anonymous_reads_everything_needs_a_token() {
 async fn a_token_of_another_reader_is_no_measure_of_freshness() {
     let server = Server::start().await;
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
-    let written = ann.write_post("Fresh").wait(20).send().await.expect(201);
+    let written = ann.write_post("Fresh").wait(30).send().await.expect(201);
     let token = written.header("consistency-token").to_owned();
     let path = format!("/v1/posts/{}", written.text_at("/post/id"));
 

@@ -19,7 +19,7 @@ async fn a_watcher_sees_a_comment_and_the_new_counts() {
 
     let watching = socket.watch(&post).await;
     assert_eq!((&watching["likes"], &watching["comments"], &watching["watchers"]), (&json!(0), &json!(0), &json!(1)), "{watching}");
-    let answer = other.write_comment(&post, "a live word").wait(20).send().await.expect(201);
+    let answer = other.write_comment(&post, "a live word").wait(30).send().await.expect(201);
     let id = answer.text_at("/comment/id");
 
     let comment = socket.event("comment").await;
@@ -39,24 +39,24 @@ async fn edits_and_deletions_are_told_and_a_deleted_post_ends_the_watch() {
     let people = Person::join_many(&server, "edit", 2).await;
     let [author, watcher] = &people[..] else { panic!("two people") };
     let post = author.publish("first words").await;
-    let comment = author.write_comment(&post, "first").wait(20).send().await.expect(201).text_at("/comment/id");
+    let comment = author.write_comment(&post, "first").wait(30).send().await.expect(201).text_at("/comment/id");
     let mut socket = Socket::open(watcher).await;
     socket.watch(&post).await;
 
-    author.patch(&format!("/v1/posts/{post}/comments/{comment}")).json(&json!({"body": "second"})).wait(20).send().await.expect(200);
+    author.patch(&format!("/v1/posts/{post}/comments/{comment}")).json(&json!({"body": "second"})).wait(30).send().await.expect(200);
     let event = socket.event("comment").await;
     assert_eq!((&event["action"], &event["data"]["body"]), (&json!("edited"), &json!("second")), "{event}");
 
-    author.delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(20).send().await.expect(200);
+    author.delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(30).send().await.expect(200);
     let event = socket.event("comment").await;
     assert_eq!((&event["action"], &event["data"]["body"], &event["data"]["deleted"]), (&json!("deleted"), &Value::Null, &json!(true)));
     assert_eq!(event["data"]["id"], json!(comment));
 
-    author.edit_post(&post, "second words").wait(20).send().await.expect(200);
+    author.edit_post(&post, "second words").wait(30).send().await.expect(200);
     let event = socket.event("post").await;
     assert_eq!((&event["action"], &event["data"]["body"]), (&json!("edited"), &json!("second words")), "{event}");
 
-    author.delete(&format!("/v1/posts/{post}")).wait(20).send().await.expect(200);
+    author.delete(&format!("/v1/posts/{post}")).wait(30).send().await.expect(200);
     let event = socket.event("post").await;
     assert_eq!((&event["action"], &event["data"]), (&json!("deleted"), &Value::Null), "{event}");
     socket.settled().await;
@@ -103,9 +103,9 @@ async fn seen_after_block(server: &Server) -> Vec<Value> {
     his.watch(&post).await;
     hers.watch(&post).await;
 
-    author.block(&blocked.id).wait(20).send().await.expect(200);
+    author.block(&blocked.id).wait(30).send().await.expect(200);
     his.settled().await;
-    let comment = friend.write_comment(&post, "behind his back").wait(20).send().await.expect(201).text_at("/comment/id");
+    let comment = friend.write_comment(&post, "behind his back").wait(30).send().await.expect(201).text_at("/comment/id");
     hers.event_where("comment", |event| event["data"]["id"] == json!(comment)).await;
     hers.event_where("counts", |event| event["comments"] == 1).await;
 
@@ -136,7 +136,7 @@ async fn a_storm_is_told_at_a_bearable_pace_and_converges() {
             }
         }
         for person in &people[..likes] {
-            person.like(&post).wait(20).send().await.expect(200);
+            person.like(&post).wait(30).send().await.expect(200);
         }
     };
     // Those who came later were told to those who were there.
@@ -177,7 +177,7 @@ async fn watchers_are_counted_and_one_who_leaves_hears_no_more() {
 
     first.send(&json!({"op": "unwatch", "post": post})).await;
     first.settled().await;
-    people[0].write_comment(&post, "unheard").wait(20).send().await.expect(201);
+    people[0].write_comment(&post, "unheard").wait(30).send().await.expect(201);
     let seen = first.events_within(Duration::from_millis(800)).await;
     assert_eq!(seen, Vec::<Value>::new());
 }
@@ -221,7 +221,7 @@ async fn a_watch_by_server_sent_events_begins_with_the_stream() {
     let mut expected = vec![json!(one), json!(other)];
     expected.sort_by_key(Value::to_string);
     assert_eq!(watched, expected);
-    people[0].write_comment(&other, "heard").wait(20).send().await.expect(201);
+    people[0].write_comment(&other, "heard").wait(30).send().await.expect(201);
 
     assert_eq!(events.event("comment").await.data["data"]["body"], "heard");
     let refused = Events::try_open(&people[1], "?watch=123", None).await;

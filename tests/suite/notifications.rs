@@ -23,7 +23,7 @@ async fn wait_for(person: &Person, what: &str, is_there: impl Fn(&Inbox) -> bool
 }
 
 async fn comment(person: &Person, post: &str, text: &str) -> String {
-    person.write_comment(post, text).wait(20).send().await.expect(201).text_at("/comment/id")
+    person.write_comment(post, text).wait(30).send().await.expect(201).text_at("/comment/id")
 }
 
 #[tokio::test]
@@ -34,8 +34,8 @@ async fn a_comment_reaches_the_author_and_earlier_commenters_once_and_a_muted_on
     let first = comment(&ben, &post, "It is").await;
     comment(&eve, &post, "So it is").await;
     comment(&mia, &post, "Indeed").await;
-    mia.put(&format!("/v1/posts/{post}/subscription")).json(&json!({"mode": "muted"})).wait(20).send().await.expect(200);
-    eve.put(&format!("/v1/users/{}/mute", ben.id)).wait(20).send().await.expect(200);
+    mia.put(&format!("/v1/posts/{post}/subscription")).json(&json!({"mode": "muted"})).wait(30).send().await.expect(200);
+    eve.put(&format!("/v1/users/{}/mute", ben.id)).wait(30).send().await.expect(200);
 
     let last = comment(&ben, &post, "Is it not?").await;
 
@@ -57,12 +57,12 @@ async fn a_comment_reaches_the_author_and_earlier_commenters_once_and_a_muted_on
 async fn each_hears_once_by_the_strongest_reason() {
     let server = Server::start().await;
     let [ann, ben, eve]: [Person; 3] = Person::join_many(&server, "reasons", 3).await.try_into().expect("three");
-    eve.follow(&ann.id).wait(20).send().await.expect(200);
-    ben.follow(&ann.id).wait(20).send().await.expect(200);
+    eve.follow(&ann.id).wait(30).send().await.expect(200);
+    ben.follow(&ann.id).wait(30).send().await.expect(200);
 
     let post = ann.publish(&format!("Hello @{}", eve.name)).await;
     let asked = comment(&ben, &post, &format!("@{} and @{}?", ann.name, eve.name)).await;
-    ann.reply(&post, &asked, &format!("Yes, @{}", ben.name)).wait(20).send().await.expect(201);
+    ann.reply(&post, &asked, &format!("Yes, @{}", ben.name)).wait(30).send().await.expect(201);
 
     let ben_heard = wait_for(&ben, "the reply", |inbox| inbox.kinds().contains(&"reply".to_owned())).await;
     assert_eq!(ben_heard.kinds(), ["post", "reply"]);
@@ -81,13 +81,13 @@ async fn a_block_keeps_both_from_hearing_and_withdraws_what_was_unread() {
     comment(&ben, &post, "I disagree").await;
     wait_for(&ann, "the comment", |inbox| inbox.unread == 1).await;
 
-    ann.block(&ben.id).wait(20).send().await.expect(200);
+    ann.block(&ben.id).wait(30).send().await.expect(200);
 
     let inbox = wait_for(&ann, "the withdrawal", |inbox| inbox.unread == 0).await;
     assert_eq!((inbox.entries.len(), inbox.seq), (0, 1), "it keeps its place");
     let other = ben.publish(&format!("About @{}", ann.name)).await;
     let third = Person::join(&server, "third").await;
-    third.write_comment(&other, &format!("Poor @{}", ben.name)).wait(20).send().await.expect(201);
+    third.write_comment(&other, &format!("Poor @{}", ben.name)).wait(30).send().await.expect(201);
     wait_for(&ben, "the mention", |inbox| inbox.unread == 1).await;
     assert_eq!(Inbox::of(&ann).await.seq, 1);
 }
@@ -98,15 +98,15 @@ async fn what_is_deleted_or_undone_before_it_was_read_is_withdrawn() {
     let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
     let post = ann.publish("Think twice").await;
     let regretted = comment(&ben, &post, "Oops").await;
-    ben.like(&post).wait(20).send().await.expect(200);
+    ben.like(&post).wait(30).send().await.expect(200);
     wait_for(&ann, "comment and like", |inbox| inbox.unread == 2).await;
 
-    ben.unlike(&post).wait(20).send().await.expect(200);
-    ben.delete(&format!("/v1/posts/{post}/comments/{regretted}")).wait(20).send().await.expect(200);
+    ben.unlike(&post).wait(30).send().await.expect(200);
+    ben.delete(&format!("/v1/posts/{post}/comments/{regretted}")).wait(30).send().await.expect(200);
 
     let inbox = wait_for(&ann, "both withdrawn", |inbox| inbox.unread == 0).await;
     assert_eq!((inbox.entries.len(), inbox.seq), (0, 2));
-    ben.like(&post).wait(20).send().await.expect(200);
+    ben.like(&post).wait(30).send().await.expect(200);
     let last = comment(&ben, &post, "Better").await;
     let inbox = wait_for(&ann, "the better comment", |inbox| inbox.comments().contains_key(&last)).await;
     assert_eq!((inbox.kinds(), inbox.seq), (vec!["comment".to_owned()], 3), "a like that is set again tells nobody");
@@ -150,12 +150,12 @@ async fn preferences_decide_what_is_told() {
     let set = ann.put("/v1/notifications/preferences").json(&wanted).send().await.expect(200);
     assert_eq!(ann.get("/v1/notifications/preferences").send().await.expect(200).json, set.json);
 
-    ben.like(&post).wait(20).send().await.expect(200);
+    ben.like(&post).wait(30).send().await.expect(200);
     comment(&ben, &post, "From a stranger").await;
     // It is decided when she is told: what is told after it says that it has been.
     comment(&ben, &post, &format!("Look, @{}", ann.name)).await;
     wait_for(&ann, "the mention", |inbox| inbox.seq >= 1).await;
-    ann.follow(&ben.id).wait(20).send().await.expect(200);
+    ann.follow(&ben.id).wait(30).send().await.expect(200);
     let heard = comment(&ben, &post, "From a friend").await;
 
     let inbox = wait_for(&ann, "the friend's comment", |inbox| inbox.comments().contains_key(&heard)).await;
@@ -169,10 +169,10 @@ async fn a_storm_of_likes_becomes_few_entries_that_count_everybody() {
     let crowd = Person::join_many(&server, "fan", 12).await;
     let post = ann.publish("Like me").await;
 
-    let likes = futures_util::future::join_all(crowd.iter().map(|fan| fan.like(&post).wait(20).send())).await;
+    let likes = futures_util::future::join_all(crowd.iter().map(|fan| fan.like(&post).wait(30).send())).await;
     likes.into_iter().for_each(|answer| drop(answer.expect(200)));
     let taken_back = &crowd[11];
-    taken_back.unlike(&post).wait(20).send().await.expect(200);
+    taken_back.unlike(&post).wait(30).send().await.expect(200);
 
     let counted = |inbox: &Inbox| inbox.entries.iter().map(|entry| entry["count"].as_u64().expect("a count")).sum::<u64>();
     let inbox = wait_for(&ann, "all who like it", |inbox| counted(inbox) >= 11).await;

@@ -59,7 +59,7 @@ impl Copied {
         copy_files(&server.data(), copy.path(), &shard);
         server.restart().await;
         for _ in 0..COMMENTS {
-            ann.write_comment(&post, &nonce()).wait(20).send().await.expect(201);
+            ann.write_comment(&post, &nonce()).wait(30).send().await.expect(201);
         }
         Self { server, ann, post, shard, copy }
     }
@@ -69,7 +69,7 @@ impl Copied {
         let began = self.journal("durable").await;
         let large = "\u{1f4ef}".repeat(LARGE_BODY);
         within(Duration::from_secs(120), "the journal to be trimmed", async || {
-            self.ann.edit_post(&self.post, &large).wait(20).send().await.expect(200);
+            self.ann.edit_post(&self.post, &large).wait(30).send().await.expect(200);
             (self.journal("first").await > began).then_some(())
         })
         .await;

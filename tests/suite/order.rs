@@ -109,5 +109,5 @@ async fn a_like_taken_back_at_once_stays_taken_back() {
 
     let settled = ben.unlike(&post).send().await.expect(202).write_id();
     ben.write_settled(&settled).await;
-    within(Duration::from_secs(10), "no like", async || (ann.read_post(&post).await.number_at("/likes") == 0).then_some(())).await;
+    within(Duration::from_secs(60), "no like", async || (ann.read_post(&post).await.number_at("/likes") == 0).then_some(())).await;
 }

@@ -80,7 +80,7 @@ async fn a_full_journal_refuses_keeps_reading_and_applies_all_it_accepted() {
     server.kill();
     server.restart_with(small_journal()).await;
     let all = accepted + 1;
-    within(Duration::from_secs(30), "all accepted posts", async || {
+    within(Duration::from_secs(60), "all accepted posts", async || {
         let posts = Person::stranger(&server).read_user(&ann.id).await.number_at("/posts");
         (posts == all as i64).then_some(())
     })
@@ -101,13 +101,18 @@ async fn control_an_admission_without_a_bound_is_caught() {
 
 #[tokio::test]
 async fn signing_in_has_a_reserve_when_content_is_refused() {
-    let (server, ann, _, _, refusal) = filled(small_journal().fault((faults::BEFORE_BATCH, "sleep(400)"))).await;
+    let server = Server::start_with(small_journal().fault((faults::BEFORE_BATCH, "sleep(400)"))).await;
+    let ann = Person::join(&server, "full").await;
+    // More at once than there is room for until the next batch is through.
+    let refused = async || {
+        let answers = futures_util::future::join_all((0..60).map(|_| ann.write_post(&large_body()).send())).await;
+        answers.iter().any(|answer| answer.problem() == "overloaded").then_some(())
+    };
+    within(Duration::from_secs(60), "a refusal", refused).await;
 
-    if refusal.is_some() {
-        ann.signed_out().login(&ann.name, crate::support::client::PASSWORD).await.expect(200);
-        ann.refresh(&ann.refresh_token).await.expect(200);
-        Person::join(&server, "late").await;
-    }
+    ann.signed_out().login(&ann.name, crate::support::client::PASSWORD).await.expect(200);
+    ann.refresh(&ann.refresh_token).await.expect(200);
+    Person::join(&server, "late").await;
 }
 
 /// As many bytes as its characters can have: a body is bounded in characters.

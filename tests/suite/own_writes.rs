@@ -123,7 +123,7 @@ async fn look_after_a_block(settings: Settings) -> Sight {
     ann.follow(&ben.id).send().await.expect(202);
     ben.put(&format!("/v1/users/{}/block", ann.id)).send().await.expect(202);
     let pardon = ben.delete(&format!("/v1/users/{}/block", ann.id)).send().await.expect(202).write_id();
-    within(Duration::from_secs(20), "the commit", async || (ben.write_state(&pardon).await == "committed").then_some(())).await;
+    within(Duration::from_secs(60), "the commit", async || (ben.write_state(&pardon).await == "committed").then_some(())).await;
 
     let mut sight = Sight::default();
     let following = ann.read_user(&ben.id).await.json["viewer"]["following"].clone();
@@ -250,7 +250,7 @@ async fn race_the_loader(settings: Settings) -> usize {
     let reading = tokio::task::JoinSet::from_iter([ben.get(&format!("/v1/posts/{post}")).send()]);
     gate.is_reached().await;
     ann.patch("/v1/users/me").json(&json!({"display_name": "Ann the second"})).send().await.expect(200);
-    ann.delete(&format!("/v1/posts/{post}")).wait(20).send().await.expect(200);
+    ann.delete(&format!("/v1/posts/{post}")).wait(30).send().await.expect(200);
     gate.let_through();
     reading.join_all().await;
 
@@ -282,7 +282,7 @@ async fn a_write_that_is_committed_and_not_everywhere_can_be_asked_for_right_aft
     server.terminate().await;
     server.restart_with(stalled).await;
     let write = ann.write_post(&nonce()).send().await.expect(202).write_id();
-    within(Duration::from_secs(20), "the commit", async || (ann.write_state(&write).await == "committed").then_some(())).await;
+    within(Duration::from_secs(60), "the commit", async || (ann.write_state(&write).await == "committed").then_some(())).await;
 
     server.kill();
     server.restart().await;

@@ -22,11 +22,11 @@ async fn town(settings: Settings) -> (Server, Vec<Person>) {
     let people = Person::join_many(&server, "dweller", PEOPLE).await;
     for (index, person) in people.iter().enumerate() {
         let neighbour = &people[(index + 1) % PEOPLE];
-        person.follow(&neighbour.id).wait(20).send().await.expect(200);
+        person.follow(&neighbour.id).wait(30).send().await.expect(200);
         for _ in 0..POSTS_EACH {
             let post = person.publish(&nonce()).await;
-            neighbour.like(&post).wait(20).send().await.expect(200);
-            neighbour.write_comment(&post, &nonce()).wait(20).send().await.expect(201);
+            neighbour.like(&post).wait(30).send().await.expect(200);
+            neighbour.write_comment(&post, &nonce()).wait(30).send().await.expect(201);
         }
     }
     (server, people)

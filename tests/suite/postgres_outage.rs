@@ -45,10 +45,21 @@ async fn posts_here_and_there(server: &Server) -> (Person, String, String) {
     (ann, here.expect("a post"), there.expect("a post"))
 }
 
+/// How long twenty likes take that are waited for.
+async fn likes_take(ann: &Person, post: &str) -> Duration {
+    let began = Instant::now();
+    for round in 0..20 {
+        let call = if round % 2 == 0 { ann.like(post) } else { ann.unlike(post) };
+        call.wait(30).send().await.expect(200);
+    }
+    began.elapsed()
+}
+
 /// Whether, beside a shard whose server is ill, the others go on, what comes for it is accepted, and all of it is there once when it is well.
 async fn delays_only_its_shard(settings: Settings, ill: impl FnOnce(&Cluster), well: impl FnOnce(&Cluster)) {
     let Some((server, cluster)) = server_with_a_cluster_apart(settings).await else { return };
     let (ann, here, there) = posts_here_and_there(&server).await;
+    let before = likes_take(&ann, &there).await;
     ill(&cluster);
 
     let began = Instant::now();
@@ -57,18 +68,16 @@ async fn delays_only_its_shard(settings: Settings, ill: impl FnOnce(&Cluster), w
         comments.push(ann.write_comment(&here, &nonce()).send().await.expect(202).write_id());
     }
     // The first hear it after two seconds, the later ones at once.
-    assert!(began.elapsed() < Duration::from_secs(15), "40 writes for an ill shard took {:?}", began.elapsed());
-    let began = Instant::now();
-    for round in 0..20 {
-        let call = if round % 2 == 0 { ann.like(&there) } else { ann.unlike(&there) };
-        call.wait(20).send().await.expect(200);
-    }
-    assert!(began.elapsed() < Duration::from_secs(10), "20 likes on a healthy shard took {:?}", began.elapsed());
+    // What the machine needs by itself is allowed.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15) + before * 2, "40 writes for an ill shard took {took:?}");
+    let beside = likes_take(&ann, &there).await;
+    assert!(beside < Duration::from_secs(10) + before * 2, "20 likes on a healthy shard took {beside:?}, before {before:?}");
     ann.read_post(&here).await.expect_problem(503, "unavailable");
     Person::stranger(&server).get("/readyz").send().await.expect(200);
     assert_eq!(ann.write_state(&comments[0]).await, "accepted");
     let noticed = async || server.log().contains("does not take writes").then_some(());
-    within(Duration::from_secs(30), "the server to notice", noticed).await;
+    within(Duration::from_secs(60), "the server to notice", noticed).await;
 
     well(&cluster);
     for comment in &comments {
@@ -79,7 +88,7 @@ async fn delays_only_its_shard(settings: Settings, ill: impl FnOnce(&Cluster), w
         let post = stranger.read_post(&here).await;
         (post.status == 200).then(|| post.number_at("/comments"))
     };
-    assert_eq!(within(Duration::from_secs(20), "the post", read).await, 40);
+    assert_eq!(within(Duration::from_secs(60), "the post", read).await, 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +113,7 @@ async fn a_cluster_that_does_not_look_after_its_disk_is_refused_with_the_promise
         execute(&cluster.url, &format!("ALTER SYSTEM SET {setting} = off")).await;
         execute(&cluster.url, "SELECT pg_reload_conf()").await;
         let off = async || (text(&cluster.url, &format!("SHOW {setting}")).await == "off").then_some(());
-        within(Duration::from_secs(10), "the setting", off).await;
+        within(Duration::from_secs(60), "the setting", off).await;
 
         let databases = Databases::make(&cluster.url).await;
         let refused = Server::try_start_on(Settings::default(), Some(databases)).await.err().expect("a refusal");

@@ -70,7 +70,7 @@ async fn held_while_the_standby_stands_still(settings: Settings) -> Option<(Serv
     standby.pause_replay().await;
     for round in 0..12 {
         let call = if round % 2 == 0 { ann.like(&post) } else { ann.unlike(&post) };
-        call.wait(20).send().await.expect(200);
+        call.wait(30).send().await.expect(200);
     }
     // The standby is asked many times in that time.
     let lag = format!("sosik_standby_wait_seconds{{shard=\"{FOLLOWED}\"}}");
@@ -126,7 +126,7 @@ async fn without_its_standby_a_shard_fills_its_share_of_the_journal_and_is_refus
     standby.crash();
 
     let large = "\u{1f4ef}".repeat(LARGE_BODY);
-    ann.like(&here).wait(20).send().await.expect(200);
+    ann.like(&here).wait(30).send().await.expect(200);
     let held_back = async || server.log().contains("no standby replays the shard").then_some(());
     within(NOTICED_WITHIN, "the shard to be held back", held_back).await;
     let mut accepted = 1;
@@ -155,5 +155,5 @@ async fn without_its_standby_a_shard_fills_its_share_of_the_journal_and_is_refus
     server.restart().await;
 
     nothing_waits(&ann).await;
-    ann.like(&here).wait(20).send().await.expect(200);
+    ann.like(&here).wait(30).send().await.expect(200);
 }

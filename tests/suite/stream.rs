@@ -255,7 +255,7 @@ async fn an_own_write_is_told_as_its_state_changes_on_all_devices_and_to_nobody_
     let (mut phone, mut laptop, mut other) =
         (Socket::open(&people[0]).await, Socket::open(&people[0]).await, Socket::open(&people[1]).await);
 
-    let write = people[0].write_post("told").wait(20).send().await.expect(201).write_id();
+    let write = people[0].write_post("told").wait(30).send().await.expect(201).write_id();
 
     for socket in [&mut phone, &mut laptop] {
         let event = socket.event_where("write", |event| event["data"]["id"] == json!(write) && event["data"]["state"] == "visible").await;
@@ -342,7 +342,7 @@ async fn tail_prints_the_stream_a_line_an_event() {
 
     event("hello").await;
     event("watching").await;
-    people[1].write_comment(&post, "printed").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "printed").wait(30).send().await.expect(201);
 
     assert_eq!(event("notification").await["seq"], 1);
     child.kill().expect("it can be ended");

@@ -90,7 +90,7 @@ async fn a_comment_reaches_the_author_on_every_device_as_it_stands_in_the_inbox(
     let mut laptop = Socket::open(&people[0]).await;
     assert_eq!(hello["seq"], 0);
 
-    people[1].write_comment(&post, "I do").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "I do").wait(30).send().await.expect(201);
 
     let event = phone.event("notification").await;
     assert_eq!(laptop.event("notification").await, event);
@@ -109,14 +109,14 @@ async fn a_device_that_was_offline_gets_the_gap_and_then_live_entries() {
     socket.close().await;
 
     for number in 0..5 {
-        people[1].write_comment(&post, &format!("while away {number}")).wait(20).send().await.expect(201);
+        people[1].write_comment(&post, &format!("while away {number}")).wait(30).send().await.expect(201);
     }
     has(&people[0], 5).await;
     let mut keeper = Keeper { epoch: epoch.clone(), ..Keeper::default() };
     let mut socket = Socket::unread(&people[0]).await;
     socket.resume(&epoch, 0).await;
     keeper.read_to(&mut socket, 5).await;
-    people[1].write_comment(&post, "live").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "live").wait(30).send().await.expect(201);
     keeper.read_to(&mut socket, 6).await;
 
     assert_eq!(keeper.strays, Vec::<u64>::new());
@@ -150,7 +150,7 @@ async fn two_devices_agree_on_what_is_unread() {
     let post = people[0].publish("talk").await;
     let (mut phone, mut laptop) = (Socket::open(&people[0]).await, Socket::open(&people[0]).await);
     for number in 0..3 {
-        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+        people[1].write_comment(&post, &format!("{number}")).wait(30).send().await.expect(201);
     }
     for socket in [&mut phone, &mut laptop] {
         socket.event_where("notification", |event| event["seq"] == 3).await;
@@ -175,7 +175,7 @@ async fn a_place_that_is_not_in_the_inbox_gives_a_reset_with_its_reason() {
     let server = Server::start().await;
     let people = Person::join_many(&server, "reset", 2).await;
     let post = people[0].publish("talk").await;
-    people[1].write_comment(&post, "one").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "one").wait(30).send().await.expect(201);
     has(&people[0], 1).await;
     let (mut socket, hello) = Socket::greeted(&people[0]).await;
     let epoch = hello["epoch"].as_str().expect("an epoch");
@@ -187,7 +187,7 @@ async fn a_place_that_is_not_in_the_inbox_gives_a_reset_with_its_reason() {
     let reset = socket.event("reset").await;
     assert_eq!((&reset["reason"], &reset["epoch"]), (&json!("epoch"), &json!(epoch)), "{reset}");
 
-    people[1].write_comment(&post, "two").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "two").wait(30).send().await.expect(201);
     assert_eq!(socket.event("notification").await["seq"], 2, "after a reset it goes on live");
     let mut events = Events::open(&people[0], "", Some("of-another-life:1")).await;
     let reset = events.event("reset").await;
@@ -203,14 +203,14 @@ async fn server_sent_events_resume_from_the_last_id() {
     let mut events = Events::open(&people[0], "", None).await;
     let hello = events.event("hello").await;
     assert_eq!(hello.id, None, "only places of the inbox have an id");
-    people[1].write_comment(&post, "one").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "one").wait(30).send().await.expect(201);
     let first = events.event("notification").await;
     let epoch = hello.data["epoch"].as_str().expect("an epoch").to_owned();
     assert_eq!(first.id, Some(format!("{epoch}:1")));
     drop(events);
 
     for number in 2..=4 {
-        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+        people[1].write_comment(&post, &format!("{number}")).wait(30).send().await.expect(201);
     }
     has(&people[0], 4).await;
     let mut events = Events::open(&people[0], "", first.id.as_deref()).await;
@@ -228,7 +228,7 @@ async fn a_place_whose_next_entry_is_not_kept_any_more_gives_a_reset() {
     let people = Person::join_many(&server, "old", 2).await;
     let post = people[0].publish("talk").await;
     for number in 1..=6 {
-        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+        people[1].write_comment(&post, &format!("{number}")).wait(30).send().await.expect(201);
     }
     has(&people[0], 6).await;
     within(EVENT_TIMEOUT, "three to be left", async || (inbox(&people[0]).await.len() == 3).then_some(())).await;
@@ -251,10 +251,10 @@ async fn a_cause_that_is_undone_is_withdrawn_on_open_sockets_and_keeps_its_place
     let people = Person::join_many(&server, "undo", 2).await;
     let post = people[0].publish("talk").await;
     let (mut socket, hello) = Socket::greeted(&people[0]).await;
-    let comment = people[1].write_comment(&post, "said too soon").wait(20).send().await.expect(201).text_at("/comment/id");
+    let comment = people[1].write_comment(&post, "said too soon").wait(30).send().await.expect(201).text_at("/comment/id");
     socket.event("notification").await;
 
-    people[1].delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(20).send().await.expect(200);
+    people[1].delete(&format!("/v1/posts/{post}/comments/{comment}")).wait(30).send().await.expect(200);
 
     let withdrawn = socket.event("withdrawn").await;
     assert_eq!((&withdrawn["seq"], &withdrawn["unread"]), (&json!(1), &json!(0)), "{withdrawn}");
@@ -273,11 +273,11 @@ async fn told_without_hints(settings: Settings, a_while: Duration) -> Keeper {
     keeper.hear(&hello);
     socket.watch(&post).await;
     for number in 1..=5 {
-        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+        people[1].write_comment(&post, &format!("{number}")).wait(30).send().await.expect(201);
     }
     has(&people[0], 5).await;
     // What is still to come, comes with the next hint that is lost.
-    people[1].like(&post).wait(20).send().await.expect(200);
+    people[1].like(&post).wait(30).send().await.expect(200);
     socket.event_where("counts", |counts| counts["comments"] == 5).await;
     let began = tokio::time::Instant::now();
     while keeper.last < 5 && began.elapsed() < a_while {
@@ -313,7 +313,7 @@ async fn kept_with_lost_hints(settings: Settings) -> (Server, Person, Keeper) {
     let (mut socket, hello) = Socket::greeted(&people[0]).await;
     keeper.hear(&hello);
     for number in 1..=8 {
-        people[1].write_comment(&post, &format!("{number}")).wait(20).send().await.expect(201);
+        people[1].write_comment(&post, &format!("{number}")).wait(30).send().await.expect(201);
         has(&people[0], number).await;
     }
     // The hint of the last one, which is even, arrives: once it is there nothing before it is on its way.
@@ -355,14 +355,14 @@ async fn kept_over_the_greeting(settings: Settings) -> Keeper {
     gate.close();
     let mut socket = Socket::unread(&people[0]).await;
     gate.is_reached().await;
-    people[1].write_comment(&post, "exactly between").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "exactly between").wait(30).send().await.expect(201);
     // All sockets of one person are told together.
     beside.event("notification").await;
     gate.let_through();
     let hello = socket.event("hello").await;
     assert_eq!(hello["seq"], 0, "the look was before the entry");
     keeper.hear(&hello);
-    people[1].write_comment(&post, "after").wait(20).send().await.expect(201);
+    people[1].write_comment(&post, "after").wait(30).send().await.expect(201);
     loop {
         let event = socket.next().await;
         keeper.hear(&event);

@@ -301,7 +301,7 @@ impl Person {
 
     /// Writes a post and waits until all can see it; its id.
     pub(crate) async fn publish(&self, body: &str) -> String {
-        self.write_post(body).wait(20).send().await.expect(201).text_at("/post/id")
+        self.write_post(body).wait(30).send().await.expect(201).text_at("/post/id")
     }
 
     /// A metric by its name and labels; 0 before it was counted first.
@@ -334,7 +334,7 @@ impl Person {
 
     /// Waits until the write is final.
     pub(crate) async fn write_settled(&self, write: &str) -> String {
-        within(Duration::from_secs(30), "the write to settle", async || {
+        within(Duration::from_secs(60), "the write to settle", async || {
             let state = self.write_state(write).await;
             (state != "accepted" && state != "committed").then_some(state)
         })

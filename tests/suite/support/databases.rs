@@ -186,7 +186,7 @@ impl Cluster {
     pub(crate) async fn pause_replay(&self) {
         execute(&self.url, "SELECT pg_wal_replay_pause()").await;
         let paused = async || (text(&self.url, "SELECT pg_get_wal_replay_pause_state()").await == "paused").then_some(());
-        within(Duration::from_secs(10), "the standby to pause", paused).await;
+        within(Duration::from_secs(60), "the standby to pause", paused).await;
     }
 
     pub(crate) async fn resume_replay(&self) {
