@@ -15,11 +15,11 @@ use super::writes::JSON;
 use super::{asyncapi, openapi};
 
 const START_PAGE: &str = include_str!("../../static/start.html");
-const PAGE_STYLE: &str = include_str!("../../static/start.css");
+const PAGE_STYLE: &str = concat!(include_str!("../../static/palette.css"), include_str!("../../static/start.css"));
 const DOCS_PAGE: &str = include_str!("../../static/docs.html");
 const DOCS_SCRIPT: &str = include_str!("../../static/docs.js");
 const DASHBOARD_PAGE: &str = include_str!("../../static/dashboard.html");
-const DASHBOARD_STYLE: &str = include_str!("../../static/dashboard.css");
+const DASHBOARD_STYLE: &str = concat!(include_str!("../../static/palette.css"), include_str!("../../static/dashboard.css"));
 const DASHBOARD_SCRIPT: &str = include_str!("../../static/dashboard.js");
 const PROBLEM_PAGE: &str = include_str!("../../static/problem.html");
 
