@@ -70,7 +70,7 @@ async fn no_accepted_write_is_lost_or_doubled_on_postgresql_by_kills_and_ended_s
     let mut random = Seeded::new(seed);
     let Some(mut server) = Server::start_on_postgres(Settings::default()).await else { return };
     let people = Person::join_many(&server, "kill", CLIENTS).await;
-    let load = Load::start(people, Mix::default(), 2, seed).await;
+    let load = Load::start_beside_outages(people, Mix::default(), 2, seed).await;
 
     let mut ended = 0;
     for _ in 0..cycles {

@@ -127,7 +127,7 @@ async fn a_cluster_that_does_not_look_after_its_disk_is_refused_with_the_promise
 async fn no_accepted_write_is_lost_or_doubled_by_crashes_of_a_server() {
     let Some((mut server, cluster)) = server_with_a_cluster_apart(Settings::default()).await else { return };
     let people = Person::join_many(&server, "crash", 12).await;
-    let load = Load::start(people, Mix::default(), 1, seed("crashes of a server")).await;
+    let load = Load::start_beside_outages(people, Mix::default(), 1, seed("crashes of a server")).await;
 
     for _ in 0..3 {
         load.goes_on_for(60).await;

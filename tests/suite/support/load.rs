@@ -81,8 +81,17 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Each person publishes `posts` posts, then all run.
+    /// Each person publishes `posts` posts, then all run. Each creation has to show what was made.
     pub(crate) async fn start(people: Vec<Person>, mix: Mix, posts: usize, seed: u64) -> Self {
+        Self::begin(people, mix, posts, seed, false).await
+    }
+
+    /// The same while shards cannot be read now and then: a creation on one of them may be answered without what was made.
+    pub(crate) async fn start_beside_outages(people: Vec<Person>, mix: Mix, posts: usize, seed: u64) -> Self {
+        Self::begin(people, mix, posts, seed, true).await
+    }
+
+    async fn begin(people: Vec<Person>, mix: Mix, posts: usize, seed: u64, shards_fail: bool) -> Self {
         let history = History::new();
         let board = Board::default();
         let ids: Vec<Id> = people.iter().map(|person| person.id.parse().expect("an id")).collect();
@@ -99,6 +108,7 @@ impl Load {
                 own_posts: Vec::new(),
                 own_comments: Vec::new(),
                 following: Vec::new(),
+                shards_fail,
             };
             for _ in 0..posts {
                 client.create_post(20).await;
@@ -148,6 +158,7 @@ struct Client {
     /// Post, comment.
     own_comments: Vec<(Id, Id)>,
     following: Vec<Id>,
+    shards_fail: bool,
 }
 
 impl Client {
@@ -294,13 +305,13 @@ impl Client {
         let key = (self.random.below(2) == 0).then(nonce);
         let object = created_at(&action);
         let place = self.history.begin(self.session, self.user, action);
-        let mut outcome = classify(attempt(&make, key.as_deref()).await, object);
+        let mut outcome = classify(attempt(&make, key.as_deref()).await, object, self.shards_fail);
         let mut retries = 0;
         while key.is_some() && matches!(outcome, Outcome::Info { .. }) && retries < RETRIES_MAX {
             tokio::time::sleep(RECONNECT_PAUSE).await;
             retries += 1;
             self.history.send_again(place);
-            match classify(attempt(&make, key.as_deref()).await, object) {
+            match classify(attempt(&make, key.as_deref()).await, object, self.shards_fail) {
                 // Refused now says nothing of the first attempt, but where the server looked at the key and did not know it.
                 Outcome::Fail { status: 0 | 409 | 429 | 503 } => {}
                 other => outcome = other,
@@ -342,15 +353,20 @@ async fn attempt(make: &impl Fn() -> Call, key: Option<&str>) -> Result<Answer, 
     }
 }
 
-/// The id of what was created. It is shown where its shard could be read; its path always stands in the write.
-fn created(answer: &Answer, pointer: &str) -> Id {
-    let shown = answer.json.pointer(pointer).map(id_of);
-    let path = || answer.text_at("/write/resource").rsplit('/').next().and_then(|id| id.parse().ok());
-    shown.or_else(path).unwrap_or_else(|| panic!("nothing was created: {}", answer.text))
+/// The id of what was created, as the write's resource has it. Unless its shard may have failed, it is shown as well.
+fn created(answer: &Answer, pointer: &str, shards_fail: bool) -> Id {
+    let resource = answer.text_at("/write/resource");
+    let id = resource.rsplit('/').next().and_then(|id| id.parse().ok());
+    let id = id.unwrap_or_else(|| panic!("nothing was created: {}", answer.text));
+    match answer.json.pointer(pointer) {
+        Some(shown) => assert_eq!(id_of(shown), id, "another one is shown: {}", answer.text),
+        None => assert!(shards_fail, "what was created is not shown: {}", answer.text),
+    }
+    id
 }
 
 /// What a caller may conclude from an answer; `object` points to the id of what was created. A status of 0: no connection.
-pub(crate) fn classify(answer: Result<Answer, reqwest::Error>, object: Option<&str>) -> Outcome {
+fn classify(answer: Result<Answer, reqwest::Error>, object: Option<&str>, shards_fail: bool) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) if error.is_connect() => return Outcome::Fail { status: 0 },
@@ -359,7 +375,7 @@ pub(crate) fn classify(answer: Result<Answer, reqwest::Error>, object: Option<&s
     match answer.status {
         200..=202 => Outcome::Ok {
             write: id_of(&answer.json["write"]["id"]),
-            object: object.map(|pointer| created(&answer, pointer)),
+            object: object.map(|pointer| created(&answer, pointer, shards_fail)),
             replayed: answer.header("idempotency-replayed") == "true",
         },
         504 => {
