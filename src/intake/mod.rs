@@ -33,12 +33,15 @@ pub struct Intake {
     view: View,
     ids: Arc<IdMaker>,
     rates: Arc<WriteRates>,
+    /// From the wish to its place in the journal.
+    accept_seconds: metrics::Histogram,
 }
 
 impl Intake {
     pub fn new(ledger: Arc<Ledger>, ids: Arc<IdMaker>, limits: &Limits) -> Self {
         let view = View::new(Arc::clone(&ledger));
-        Self { ledger, view, ids, rates: Arc::new(WriteRates::new(limits)) }
+        let accept_seconds = metrics::histogram!("sosik_accept_seconds");
+        Self { ledger, view, ids, rates: Arc::new(WriteRates::new(limits)), accept_seconds }
     }
 
     /// Forgets the rates of users who have not written for a while. Called now and then.

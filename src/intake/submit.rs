@@ -66,7 +66,7 @@ impl Intake {
                 return Err(error);
             }
         };
-        metrics::histogram!("sosik_accept_seconds").record(began.elapsed());
+        self.accept_seconds.record(began.elapsed());
         let (status, seen) = match word {
             None => (status, self.seen(author, preview, position).await),
             Some(word) => {
