@@ -33,6 +33,7 @@ migrations!(
     m000006_inboxes,
     m000007_first_actors,
     m000008_complete_to,
+    m000009_unread_by_object,
 );
 
 /// All migrations in their order.

@@ -18,7 +18,7 @@ pub enum Errand {
     /// A like or a follow: it gathers with others of its group.
     Gather { recipient: UserId, group: Group, post: Option<PostId>, comment: Option<CommentId> },
     /// A like or a follow was undone.
-    TakeBack { recipient: UserId, group: Group },
+    TakeBack { recipient: UserId, group: Group, post: Option<PostId>, comment: Option<CommentId> },
     /// These two are in a block: neither is to find the other in his inbox.
     Part { one: UserId, other: UserId },
     /// It was deleted: nobody is to find it in his inbox.
@@ -120,15 +120,21 @@ pub fn errand_of(event: &Event, scene: &Scene<'_>) -> Option<Errand> {
             let recipient = standing?.author;
             Errand::Gather { recipient, group: like_of_post(*post), post: Some(*post), comment: None }
         }
-        Happened::PostUnliked { post } => Errand::TakeBack { recipient: scene.post?.author, group: like_of_post(*post) },
+        Happened::PostUnliked { post } => {
+            let recipient = scene.post?.author;
+            Errand::TakeBack { recipient, group: like_of_post(*post), post: Some(*post), comment: None }
+        }
         Happened::CommentLiked { post, comment } => {
             standing?;
             let recipient = comment_standing?.author;
             Errand::Gather { recipient, group: like_of_comment(*comment), post: Some(*post), comment: Some(*comment) }
         }
-        Happened::CommentUnliked { comment, .. } => Errand::TakeBack { recipient: scene.comment?.author, group: like_of_comment(*comment) },
+        Happened::CommentUnliked { post, comment } => {
+            let recipient = scene.comment?.author;
+            Errand::TakeBack { recipient, group: like_of_comment(*comment), post: Some(*post), comment: Some(*comment) }
+        }
         Happened::Followed { followee } => Errand::Gather { recipient: *followee, group: FOLLOW, post: None, comment: None },
-        Happened::Unfollowed { followee } => Errand::TakeBack { recipient: *followee, group: FOLLOW },
+        Happened::Unfollowed { followee } => Errand::TakeBack { recipient: *followee, group: FOLLOW, post: None, comment: None },
         Happened::BlockSet { other, blocking: true } => Errand::Part { one: actor, other: *other },
         Happened::PostDeleted { post } => Errand::Withdraw { post: *post, comment: None },
         Happened::CommentDeleted { post, comment } => Errand::Withdraw { post: *post, comment: Some(*comment) },

@@ -33,7 +33,7 @@ pub enum What {
     /// It gets an entry, or its window one more person.
     Gather(Arc<InboxLine>),
     /// A person is taken out of the window, or his single entry withdrawn.
-    TakeBack(Group),
+    TakeBack { group: Group, post: Option<PostId>, comment: Option<CommentId> },
     /// What this person alone did is withdrawn.
     Part(UserId),
     /// Of all inboxes of the shard: what is about this is withdrawn.

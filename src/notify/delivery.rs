@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::book::{Notice, Parcel, What};
+use super::book::{Cause, Notice, Parcel, What};
 use super::coalesce;
 use super::preference::{Standing, admits};
 use crate::substrate::bus::{Hint, Told};
-use crate::substrate::store::rows::{Needs, Rows};
 use crate::substrate::store::{
-    EntryKey, FIRST_ACTORS_MAX, NoticeStep, Store, StoreError, StoreErrorKind, WindowKey, WindowRow, Withdrawal, WriteTx,
+    EntryKey, FIRST_ACTORS_MAX, NoticeStep, StandingKey, StandingRow, Store, StoreError, StoreErrorKind, WindowKey, WindowRow, Withdrawal,
+    WriteTx,
 };
 use crate::support::faults::planted;
 use crate::support::snowflake::{IdError, IdMaker};
@@ -184,12 +184,18 @@ fn lanes_of<'a>(notices: impl Iterator<Item = &'a Notice>) -> Vec<Lane> {
     lanes.into_iter().collect()
 }
 
+fn standing_key(notice: &Notice) -> StandingKey {
+    let recipient = notice.recipient();
+    let Cause { actor, host, .. } = *notice.cause;
+    StandingKey { recipient, actor, host: host.filter(|host| *host != recipient) }
+}
+
 /// A transaction with what it knows and has yet to write.
 struct Delivery<'a> {
     tx: WriteTx,
     tools: &'a Tools,
     now: Millis,
-    rows: Rows,
+    standings: HashMap<StandingKey, StandingRow>,
     states: BTreeMap<UserId, InboxState>,
     /// Inboxes that do not stand where they were loaded.
     moved: BTreeSet<UserId>,
@@ -212,7 +218,7 @@ impl<'a> Delivery<'a> {
             tx,
             tools,
             now,
-            rows: Rows::default(),
+            standings: HashMap::new(),
             states: BTreeMap::new(),
             moved: BTreeSet::new(),
             windows: HashMap::new(),
@@ -229,33 +235,26 @@ impl<'a> Delivery<'a> {
     /// Loads, in a few statements, what all these notices need.
     async fn begin(tx: WriteTx, tools: &'a Tools, notices: impl Iterator<Item = &Notice>, now: Millis) -> Result<Self, StoreError> {
         let mut delivery = Self::bare(tx, tools, now);
-        let (mut needs, mut windows, mut members, mut recipients) = (Needs::default(), Vec::new(), Vec::new(), Vec::new());
+        let (mut standings, mut windows, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for notice in notices {
             let (recipient, actor) = (notice.recipient(), notice.cause.actor);
-            match &notice.what {
-                What::Withdraw { .. } => continue,
-                What::Entry(_) | What::Gather(_) => {
-                    needs.relations.push((recipient, actor));
-                    needs.relations.extend(notice.cause.host.filter(|host| *host != recipient).map(|host| (recipient, host)));
-                    needs.mutes.push((recipient, actor));
-                    needs.preferences.push(recipient);
-                }
-                What::TakeBack(_) | What::Part(_) => {}
+            if matches!(notice.what, What::Withdraw { .. }) {
+                continue;
             }
+            standings.push(standing_key(notice));
             if let What::Gather(line) = &notice.what {
                 let key = WindowKey { recipient, group: line.group };
                 windows.push(key);
                 members.push((key, actor));
-            } else if let What::TakeBack(group) = notice.what {
+            } else if let What::TakeBack { group, .. } = notice.what {
                 windows.push(WindowKey { recipient, group });
             }
-            recipients.push(recipient);
         }
-        delivery.rows = delivery.tx.rows_load(&needs).await?;
+        delivery.standings = delivery.tx.standings(standings).await?;
+        delivery.states = delivery.standings.iter().map(|(key, standing)| (key.recipient, standing.inbox)).collect();
         delivery.windows = delivery.tx.windows_load(windows).await?;
         members.retain(|(key, _)| delivery.windows.get(key).is_some_and(WindowRow::is_crowded));
         delivery.members = delivery.tx.window_actors_load(members).await?.into_iter().collect();
-        delivery.load_states(recipients.into_iter()).await?;
         Ok(delivery)
     }
 
@@ -278,7 +277,13 @@ impl<'a> Delivery<'a> {
                     self.gather(notice, line, ways)?;
                 }
             }
-            What::TakeBack(group) => self.take_back(WindowKey { recipient, group: *group }, notice.cause.actor).await?,
+            What::TakeBack { group, post, comment } => {
+                let actor = notice.cause.actor;
+                if !self.leave(WindowKey { recipient, group: *group }, actor).await? {
+                    self.flush().await?;
+                    self.withdraw(Withdrawal::Single { recipient, group: *group, post: *post, comment: *comment, actor }).await?;
+                }
+            }
             What::Part(other) => {
                 self.flush().await?;
                 for (key, window) in self.tx.windows_of(recipient).await? {
@@ -304,16 +309,9 @@ impl<'a> Delivery<'a> {
 
     /// How the recipient wants to hear of it, if he is to be told at all.
     fn admitted(&self, notice: &Notice, line: &InboxLine) -> Option<Ways> {
-        let (recipient, actor) = (notice.recipient(), notice.cause.actor);
-        let pair = |other: UserId| self.rows.relations.get(&(recipient, other)).map(|row| row.state).unwrap_or_default();
-        let ways = self.rows.preferences.get(&recipient).map(|row| row.preferences.ways(line.kind())).unwrap_or_default();
-        let standing = Standing {
-            ways,
-            actor: pair(actor),
-            host: notice.cause.host.map(pair).unwrap_or_default(),
-            muted: self.rows.mutes.get(&(recipient, actor)).is_some_and(|row| row.muting),
-        };
-        admits(&standing).then_some(ways)
+        let StandingRow { preferences, actor, apart_from_host, muted, .. } = self.standings.get(&standing_key(notice))?;
+        let ways = preferences.ways(line.kind());
+        admits(&Standing { ways, actor: *actor, apart_from_host: *apart_from_host, muted: *muted }).then_some(ways)
     }
 
     /// Puts an entry into an inbox, at the next place.
@@ -362,14 +360,6 @@ impl<'a> Delivery<'a> {
     fn open(&mut self, key: WindowKey, window: WindowRow) {
         self.windows.insert(key, window);
         self.opened.insert(key);
-    }
-
-    async fn take_back(&mut self, key: WindowKey, actor: UserId) -> Result<(), StoreError> {
-        if !self.leave(key, actor).await? {
-            self.flush().await?;
-            self.withdraw(Withdrawal::Single { recipient: key.recipient, group: key.group, actor }).await?;
-        }
-        Ok(())
     }
 
     /// Takes a person out of a window; says whether he was in it.

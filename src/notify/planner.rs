@@ -255,7 +255,9 @@ impl Planner {
                     notices.push(single(recipient, What::Gather(Arc::new(line))));
                 }
             }
-            Errand::TakeBack { recipient, group } => notices.push(single(recipient, What::TakeBack(group))),
+            Errand::TakeBack { recipient, group, post, comment } => {
+                notices.push(single(recipient, What::TakeBack { group, post, comment }));
+            }
             Errand::Part { one, other } => {
                 notices.extend([(one, other), (other, one)].map(|(recipient, apart)| single(recipient, What::Part(apart))));
                 notices.sort_by_key(|(_, notice)| notice.mark);

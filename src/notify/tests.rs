@@ -210,7 +210,7 @@ fn like(position: u64, actor: u64, liked: bool) -> Notice {
     let (actor, group) = (UserId::from_raw(1000 + actor), Group { kind: NotificationKind::Like, target: Target::Post(POST) });
     let line = InboxLine { group, actors: vec![actor], count: 1, post: Some(POST), comment: None, created_at: NOW };
     let mark = NoticeMark { position: Position(position), recipient: AUTHOR.raw() };
-    let what = if liked { What::Gather(Arc::new(line)) } else { What::TakeBack(group) };
+    let what = if liked { What::Gather(Arc::new(line)) } else { What::TakeBack { group, post: line.post, comment: line.comment } };
     Notice { mark, cause: Arc::new(Cause { actor, host: None, at: NOW }), what }
 }
 

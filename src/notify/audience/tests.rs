@@ -115,14 +115,17 @@ fn likes_and_follows_gather_and_are_taken_back() {
     let host = user(HOST);
     let cases = [
         (Happened::PostLiked { post: POST }, Errand::Gather { recipient: host, group: of_post, post: Some(POST), comment: None }),
-        (Happened::PostUnliked { post: POST }, Errand::TakeBack { recipient: host, group: of_post }),
+        (Happened::PostUnliked { post: POST }, Errand::TakeBack { recipient: host, group: of_post, post: Some(POST), comment: None }),
         (
             Happened::CommentLiked { post: POST, comment: COMMENT },
             Errand::Gather { recipient: host, group: of_comment, post: Some(POST), comment: Some(COMMENT) },
         ),
-        (Happened::CommentUnliked { post: POST, comment: COMMENT }, Errand::TakeBack { recipient: host, group: of_comment }),
+        (
+            Happened::CommentUnliked { post: POST, comment: COMMENT },
+            Errand::TakeBack { recipient: host, group: of_comment, post: Some(POST), comment: Some(COMMENT) },
+        ),
         (Happened::Followed { followee: user(7) }, Errand::Gather { recipient: user(7), group: FOLLOW, post: None, comment: None }),
-        (Happened::Unfollowed { followee: user(7) }, Errand::TakeBack { recipient: user(7), group: FOLLOW }),
+        (Happened::Unfollowed { followee: user(7) }, Errand::TakeBack { recipient: user(7), group: FOLLOW, post: None, comment: None }),
     ];
 
     for (happened, errand) in cases {

@@ -1,8 +1,8 @@
 //! Many rows in few statements, the same for all tables: what a [`Table`] says about itself goes in, statements of a few
 //! fixed shapes come out.
 //!
-//! A statement is prepared once for each number of rows, so those numbers are powers of two: reads repeat the last key up to
-//! the next one, saves are cut into them. More keys or rows than one statement takes make several statements.
+//! A statement is prepared once for each number of rows, so those numbers are few: reads repeat the last key up to the next power of two,
+//! saves are cut into powers of two and a rest. More keys or rows than one statement takes make several statements.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ use super::error::StoreError;
 const LOAD_KEYS_MAX: usize = 1024;
 /// The most rows that one statement saves. A row has at most thirteen columns.
 const SAVE_ROWS_MAX: usize = 512;
+/// So few rows are saved by one statement, whatever their number: each statement is a way to the database and back.
+const SAVE_ROWS_FEW: usize = 16;
 
 /// A key as the parameters of a statement.
 pub(super) trait Key: Ord + Clone {
@@ -56,9 +58,9 @@ impl Shapes {
 }
 
 impl Shapes {
-    /// The text that shows so many posts; see [`super::post_sight`].
-    pub(super) fn sight_text(&self, count: usize, build: impl FnOnce() -> String) -> Arc<str> {
-        self.text((TypeId::of::<super::post_sight::Sight>(), false, count), build)
+    /// The text of a question of its own about so many keys, named by a type.
+    pub(super) fn question_text<T: 'static>(&self, count: usize, build: impl FnOnce() -> String) -> Arc<str> {
+        self.text((TypeId::of::<T>(), false, count), build)
     }
 }
 
@@ -116,7 +118,7 @@ impl Link {
         rows.sort_unstable_by(|left, right| left.0.cmp(right.0));
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
-            let count = previous_power_of_two(rest.len()).min(SAVE_ROWS_MAX);
+            let count = rows_saved_next(rest.len());
             let (chunk, later) = rest.split_at(count);
             let mut values = Vec::with_capacity(count * T::COLUMNS.len());
             for (key, row) in chunk {
@@ -131,8 +133,9 @@ impl Link {
     }
 }
 
-fn previous_power_of_two(number: usize) -> usize {
-    if number == 0 { 0 } else { 1 << number.ilog2() }
+/// How many of so many rows, at least one, go into the next statement.
+fn rows_saved_next(rest: usize) -> usize {
+    if rest <= SAVE_ROWS_FEW { rest } else { 1 << Ord::min(rest.ilog2(), SAVE_ROWS_MAX.ilog2()) }
 }
 
 /// The text alone: its parameters are bound anew each time. They stand in the order in which keys and rows push them.

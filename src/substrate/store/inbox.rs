@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement, ValueTuple};
 use sea_orm::{DbErr, Order, QueryResult, Value};
 use sosik_entities::{inbox_entries, inbox_states, preferences};
 
@@ -201,7 +201,7 @@ fn preferences_bytes(preferences: &Preferences) -> Vec<u8> {
     postcard::to_stdvec(preferences).unwrap_or_default()
 }
 
-fn read_preferences(bytes: &[u8]) -> Result<Preferences, DbErr> {
+pub(super) fn read_preferences(bytes: &[u8]) -> Result<Preferences, DbErr> {
     postcard::from_bytes(bytes).map_err(|error| DbErr::Type(format!("preferences cannot be read: {error}")))
 }
 
@@ -210,8 +210,8 @@ fn read_preferences(bytes: &[u8]) -> Result<Preferences, DbErr> {
 pub enum Withdrawal {
     /// All that is about a post, or about one comment of it, whoever was told.
     Object { post: PostId, comment: Option<CommentId> },
-    /// Of one recipient, what a single person did to one thing.
-    Single { recipient: UserId, group: Group, actor: UserId },
+    /// Of one recipient, what a single person did to one thing: the post or comment, or neither where it is the recipient himself.
+    Single { recipient: UserId, group: Group, post: Option<PostId>, comment: Option<CommentId>, actor: UserId },
     /// Of one recipient, all that a single person did.
     Person { recipient: UserId, actor: UserId },
 }
@@ -285,14 +285,12 @@ pub(super) async fn mark_read(link: &Link, recipient: UserId, mark: &ReadMark) -
             changed += link.execute(&update).await?;
             state.read_up_to = up_to;
         }
+        ReadMark::Groups(groups) if groups.is_empty() => {}
         ReadMark::Groups(groups) => {
-            for group in groups {
-                let mut update = read();
-                for condition in in_group(group) {
-                    update.and_where(condition);
-                }
-                changed += link.execute(&update).await?;
-            }
+            let mut update = read();
+            // Those before were read when the mark came there.
+            update.and_where(Expr::col(inbox_entries::Column::Seq).gt(number(state.read_up_to))).and_where(in_groups(groups));
+            changed += link.execute(&update).await?;
         }
     }
     state.unread = state.unread.saturating_sub(changed);
@@ -300,12 +298,22 @@ pub(super) async fn mark_read(link: &Link, recipient: UserId, mark: &ReadMark) -
     Ok(state)
 }
 
-fn in_group(group: &Group) -> [Expr; 3] {
-    let mut values = Vec::with_capacity(3);
-    push_group(group, &mut values);
-    let columns = [inbox_entries::Column::Kind, inbox_entries::Column::TargetKind, inbox_entries::Column::Target];
-    let mut values = values.into_iter();
-    columns.map(|column| Expr::col(column).eq(values.next().unwrap_or_else(|| Value::from(0_i64))))
+fn in_groups(groups: &[Group]) -> Expr {
+    let columns = [inbox_entries::Column::Kind, inbox_entries::Column::TargetKind, inbox_entries::Column::Target].map(Expr::col);
+    let tuples = groups.iter().map(|group| {
+        let mut values = Vec::with_capacity(columns.len());
+        push_group(group, &mut values);
+        ValueTuple::Many(values)
+    });
+    let listed = Query::select().column(Asterisk).from_values(tuples, "wanted").take();
+    Expr::tuple(columns).in_subquery(listed)
+}
+
+fn is_or_null(column: inbox_entries::Column, id: Option<u64>) -> Expr {
+    match id {
+        Some(id) => Expr::col(column).eq(number(id)),
+        None => Expr::col(column).is_null(),
+    }
 }
 
 /// Unread entries become something else. The state is said as the indexes of unread entries say it, or they would not be used.
@@ -353,10 +361,11 @@ pub(super) fn unread_of(what: Withdrawal, limit: u64) -> SelectStatement {
                 .and_where(Expr::col(inbox_entries::Column::Actor).eq(number(actor.raw())));
         }
     }
-    if let Withdrawal::Single { group, .. } = what {
-        for condition in in_group(&group) {
-            query.and_where(condition);
-        }
+    if let Withdrawal::Single { group, post, comment, .. } = what {
+        query
+            .and_where(is_or_null(inbox_entries::Column::Post, post.map(PostId::raw)))
+            .and_where(is_or_null(inbox_entries::Column::Comment, comment.map(CommentId::raw)))
+            .and_where(in_groups(&[group]));
     }
     query
 }

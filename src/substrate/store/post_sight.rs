@@ -44,7 +44,7 @@ pub(super) async fn load(
         for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
             key.push(&mut values);
         }
-        let text = shapes.sight_text(count, || text(backend, count));
+        let text = shapes.question_text::<Sight>(count, || text(backend, count));
         let statement = Statement::from_sql_and_values(backend, &*text, values);
         for row in answered(patience, reader.query_all_raw(statement)).await? {
             take(&row, &mut rows)?;

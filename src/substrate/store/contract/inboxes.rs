@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::substrate::store::rows::SourceLane;
-use crate::substrate::store::{CounterTable, NoticeMark, NoticeStep, StoreErrorKind, WindowKey, WindowRow, Withdrawal};
+use crate::substrate::store::rows::{MuteRow, PreferencesRow, RelationRow, Rows, SourceLane};
+use crate::substrate::store::{
+    CounterTable, NoticeMark, NoticeStep, StandingKey, StandingRow, StoreErrorKind, WindowKey, WindowRow, Withdrawal,
+};
 use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
 use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
+use crate::vocabulary::preferences::{Preferences, Ways};
+use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
 
 use super::rows::user;
 use super::{TestShard, on_both};
@@ -17,6 +21,8 @@ on_both!(
     a_read_mark_only_goes_up_and_not_beyond_what_is_there,
     groups_are_joined_and_read_together,
     what_is_withdrawn_keeps_its_place,
+    what_a_single_person_did_is_withdrawn_alone,
+    a_recipient_stands_as_his_rows_say,
     a_prefix_goes_and_the_counts_follow,
     a_window_counts_its_people,
     windows_are_closed_together_and_others_stay,
@@ -129,14 +135,67 @@ async fn what_is_withdrawn_keeps_its_place(shard: TestShard) {
     let comment = Some(CommentId::from_raw(104));
     assert_eq!(withdraw(&shard, Withdrawal::Object { post: post(51), comment }, 9).await, [4]);
     assert_eq!(withdraw(&shard, Withdrawal::Person { recipient: ANN, actor: user(2) }, 9).await, [3], "what was read stays");
-    let single = Withdrawal::Single { recipient: ANN, group: group(NotificationKind::Like, 50), actor: user(3) };
-    assert_eq!(withdraw(&shard, single, 9).await, [0; 0], "of another group");
+    let single = |kind, comment| Withdrawal::Single {
+        recipient: ANN,
+        group: group(kind, 50),
+        post: Some(post(50)),
+        comment: Some(CommentId::from_raw(comment)),
+        actor: user(3),
+    };
+    assert_eq!(withdraw(&shard, single(NotificationKind::Like, 102), 9).await, [0; 0], "of another group");
+    assert_eq!(withdraw(&shard, single(NotificationKind::Comment, 103), 9).await, [0; 0], "of another comment");
     assert_eq!(withdraw(&shard, Withdrawal::Object { post: post(50), comment: None }, 9).await, [2]);
 
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.inbox_page(ANN, None, false, 9).await.expect("a page").len(), 1);
     let places: Vec<EntryState> = snapshot.inbox_after(ANN, 0, 9).await.expect("entries").into_iter().map(|entry| entry.state).collect();
     assert_eq!(places, [EntryState::Read, EntryState::Withdrawn, EntryState::Withdrawn, EntryState::Withdrawn]);
+}
+
+async fn what_a_single_person_did_is_withdrawn_alone(shard: TestShard) {
+    let alone = |seq, group: Group, post| {
+        let line = InboxLine { group, actors: vec![user(3)], count: 1, post, comment: None, created_at: seq };
+        InboxEntry { line: Arc::new(line), ..entry(seq, 3, 50) }
+    };
+    let (like, follow) = (group(NotificationKind::Like, 50), Group { kind: NotificationKind::Follow, target: Target::Me });
+    fill(&shard, &[entry(1, 3, 50), alone(2, like, Some(post(50))), alone(3, follow, None)]).await;
+    let single = |group, post, actor| Withdrawal::Single { recipient: ANN, group, post, comment: None, actor: user(actor) };
+
+    assert_eq!(withdraw(&shard, single(like, Some(post(50)), 4), 9).await, [0; 0], "by somebody else");
+    assert_eq!(withdraw(&shard, single(like, Some(post(50)), 3), 9).await, [2]);
+    assert_eq!(withdraw(&shard, single(follow, None, 3), 9).await, [3]);
+}
+
+async fn a_recipient_stands_as_his_rows_say(shard: TestShard) {
+    let mut rows = Rows::default();
+    let blocked = PairState { blocked_by: true, ..PairState::default() };
+    let following = PairState { following: Some(Follow { since: Position(3), notify: FollowNotify::Always }), ..PairState::default() };
+    for (other, state) in [(8, following), (9, blocked)] {
+        let relation = RelationRow { state, has_followed: false, was_followed: false, position: Position(4) };
+        rows.relations.insert((ANN, user(other)), relation);
+    }
+    rows.mutes.insert((ANN, user(7)), MuteRow { muting: true, position: Position(4) });
+    let mut preferences = Preferences::default();
+    let seldom = Ways { stream: false, ..preferences.ways(NotificationKind::Like) };
+    preferences.set_ways(NotificationKind::Like, seldom);
+    rows.preferences.insert(ANN, PreferencesRow { preferences: preferences.clone(), position: Position(4) });
+    fill(&shard, &[entry(1, 2, 50)]).await;
+    let mut tx = shard.store.begin().await.expect("begins");
+    tx.rows_save(&rows).await.expect("saves");
+
+    let key = |recipient, actor, host: Option<u64>| StandingKey { recipient, actor: user(actor), host: host.map(user) };
+    let keys = [key(ANN, 7, Some(9)), key(ANN, 8, None), key(ANN, 9, Some(7)), key(user(2), 1, Some(9))];
+    let standings = tx.standings(keys.iter().chain(&keys[..1]).copied().collect()).await.expect("standings");
+
+    let ann = StandingRow { inbox: InboxState { seq: 1, unread: 1, ..InboxState::EMPTY }, preferences, ..StandingRow::default() };
+    let expected = HashMap::from([
+        (keys[0], StandingRow { muted: true, apart_from_host: true, ..ann.clone() }),
+        (keys[1], StandingRow { actor: following, ..ann.clone() }),
+        (keys[2], StandingRow { actor: blocked, ..ann }),
+        (keys[3], StandingRow::default()),
+    ]);
+    assert_eq!(standings, expected);
+    assert!(tx.standings(Vec::new()).await.expect("nothing").is_empty());
 }
 
 async fn a_prefix_goes_and_the_counts_follow(shard: TestShard) {

@@ -1,0 +1,134 @@
+//! How recipients stand: where their inboxes are, what they want to hear, and how they are with the people who did something. What a
+//! delivery asks of each recipient, in one statement.
+
+use std::collections::HashMap;
+
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
+use sosik_entities::{inbox_states, mutes, preferences, relations};
+
+use crate::vocabulary::entry::InboxState;
+use crate::vocabulary::ids::UserId;
+use crate::vocabulary::preferences::Preferences;
+use crate::vocabulary::relation::PairState;
+
+use super::bulk::{Key, Link, answered};
+use super::error::StoreError;
+use super::inbox::read_preferences;
+use super::relations::follow;
+use super::values::{get, unsigned, unsigned_or_null, user};
+use super::write_tx::WriteTx;
+
+/// The most keys that one statement looks for.
+const STANDINGS_MAX: usize = 1024;
+/// In the place of a host where there is none: nobody has this id.
+const NOBODY: UserId = UserId::from_raw(0);
+
+/// Who is to be told of whose doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StandingKey {
+    pub recipient: UserId,
+    pub actor: UserId,
+    /// Whose post it is about, if that is somebody else.
+    pub host: Option<UserId>,
+}
+
+impl Key for StandingKey {
+    const PARTS: usize = 3;
+
+    fn push(&self, values: &mut Vec<Value>) {
+        for user in [self.recipient, self.actor, self.host.unwrap_or(NOBODY)] {
+            user.push(values);
+        }
+    }
+}
+
+/// What the recipient's own rows say. Where there is no row: what holds without one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StandingRow {
+    pub inbox: InboxState,
+    pub preferences: Preferences,
+    /// He and the actor.
+    pub actor: PairState,
+    /// Whether he and the host are in a block.
+    pub apart_from_host: bool,
+    /// He muted the actor.
+    pub muted: bool,
+}
+
+impl WriteTx {
+    /// One for each key.
+    pub async fn standings(&mut self, mut keys: Vec<StandingKey>) -> Result<HashMap<StandingKey, StandingRow>, StoreError> {
+        keys.sort_unstable();
+        keys.dedup();
+        let Link { transaction, backend, shapes, patience } = &self.link;
+        let mut found = HashMap::with_capacity(keys.len());
+        for chunk in keys.chunks(STANDINGS_MAX) {
+            let Some(last) = chunk.last() else { continue };
+            let count = chunk.len().next_power_of_two();
+            let mut values = Vec::with_capacity(count * StandingKey::PARTS);
+            for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
+                key.push(&mut values);
+            }
+            let text = shapes.question_text::<StandingRow>(count, || text(*backend, count));
+            let statement = Statement::from_sql_and_values(*backend, &*text, values);
+            for row in answered(*patience, transaction.query_all_raw(statement)).await? {
+                let (key, standing) = read(&row)?;
+                found.insert(key, standing);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn text(backend: DbBackend, count: usize) -> String {
+    let [recipient, actor, host] = ["column1", "column2", "column3"].map(|column| Expr::col(("wanted", column)));
+    let relation = |column: relations::Column| Expr::col((relations::Entity, column));
+    let beside = |column: relations::Column| Expr::col(("beside", column));
+    let mute = |column: mutes::Column| Expr::col((mutes::Entity, column));
+    let select = Query::select()
+        .exprs([recipient.clone(), actor.clone(), host.clone()])
+        .columns(
+            [inbox_states::Column::Seq, inbox_states::Column::MinSeq, inbox_states::Column::Unread, inbox_states::Column::ReadUpTo]
+                .map(|column| (inbox_states::Entity, column)),
+        )
+        .column((preferences::Entity, preferences::Column::Payload))
+        .exprs([relations::Column::FollowingSince, relations::Column::FollowingNotify].map(relation))
+        .exprs([relations::Column::FollowedSince, relations::Column::FollowedNotify].map(relation))
+        .exprs([relations::Column::Blocking, relations::Column::BlockedBy].map(relation))
+        .exprs([relations::Column::Blocking, relations::Column::BlockedBy].map(beside))
+        .column((mutes::Entity, mutes::Column::Muting))
+        .from_values(std::iter::repeat_n((0_i64, 0_i64, 0_i64), count), "wanted")
+        .left_join(inbox_states::Entity, Expr::col((inbox_states::Entity, inbox_states::Column::Owner)).eq(recipient.clone()))
+        .left_join(preferences::Entity, Expr::col((preferences::Entity, preferences::Column::User)).eq(recipient.clone()))
+        .left_join(
+            relations::Entity,
+            relation(relations::Column::Owner).eq(recipient.clone()).and(relation(relations::Column::Other).eq(actor.clone())),
+        )
+        .join_as(
+            sea_orm::JoinType::LeftJoin,
+            relations::Entity,
+            "beside",
+            beside(relations::Column::Owner).eq(recipient.clone()).and(beside(relations::Column::Other).eq(host)),
+        )
+        .left_join(mutes::Entity, mute(mutes::Column::Owner).eq(recipient).and(mute(mutes::Column::Other).eq(actor)))
+        .take();
+    backend.build(&select).sql
+}
+
+fn read(row: &QueryResult) -> Result<(StandingKey, StandingRow), DbErr> {
+    let host = user(row, 2)?;
+    let key = StandingKey { recipient: user(row, 0)?, actor: user(row, 1)?, host: (host != NOBODY).then_some(host) };
+    let inbox = match unsigned_or_null(row, 3)? {
+        None => InboxState::default(),
+        Some(seq) => InboxState { seq, min_seq: unsigned(row, 4)?, unread: unsigned(row, 5)?, read_up_to: unsigned(row, 6)? },
+    };
+    let preferences = match get::<Option<Vec<u8>>>(row, 7)? {
+        None => Preferences::default(),
+        Some(payload) => read_preferences(&payload)?,
+    };
+    let flag = |index| Ok::<_, DbErr>(get::<Option<bool>>(row, index)?.unwrap_or_default());
+    let actor = PairState { following: follow(row, 8)?, followed_by: follow(row, 10)?, blocking: flag(12)?, blocked_by: flag(13)? };
+    let apart_from_host = flag(14)? || flag(15)?;
+    Ok((key, StandingRow { inbox, preferences, actor, apart_from_host, muted: flag(16)? }))
+}
