@@ -112,9 +112,7 @@ pub(super) async fn run(ledger: &Ledger, shard: ShardIndex, job: &Job) -> Result
         Job::Relayed(lanes) => {
             let mut transaction = shard.store.begin().await?;
             transaction.lanes_lock(&lanes.iter().map(|(lane, _)| *lane).collect::<Vec<_>>()).await?;
-            for (lane, through) in lanes {
-                transaction.lane_relayed(*lane, *through).await?;
-            }
+            transaction.lanes_relayed(lanes).await?;
             Ok(transaction.commit().await?)
         }
         Job::Bury { run, error, died_at } => bury(ledger, shard, run, error, *died_at).await,

@@ -2,11 +2,15 @@
 //!
 //! Parcels come in from any number of sources; while one transaction is under way the next ones gather, and go into one transaction. Each
 //! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus, in the order of the commits.
+//! After a small transaction the desk rests as long as it took: under load each carries more, where many small ones would cost several
+//! times as much.
 //! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::book::Parcel;
 use super::delivery::{self, DeliveryError, Tools};
@@ -18,6 +22,10 @@ use crate::support::lock::lock;
 
 /// Notices of one transaction, if it has more than one source's.
 const NOTICES_MAX: usize = 1000;
+/// With so many a transaction is not small.
+const NOTICES_FEW: usize = 256;
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(100);
 
 /// What one source brought, and where its answer goes.
 struct Submission {
@@ -38,13 +46,13 @@ pub struct Desk {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     waiting: Mutex<Vec<Submission>>,
-    /// Whoever has the turn delivers for all who wait.
-    turn: tokio::sync::Mutex<()>,
+    /// Whoever has the turn delivers for all who wait, but not before this moment.
+    turn: tokio::sync::Mutex<Instant>,
 }
 
 impl Desk {
     pub fn new(store: Store, tools: Tools, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, tools, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self { store, tools, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::new(Instant::now()) }
     }
 
     /// Delivers parcels of one source, with what others bring at the same time. `None`: whoever had the turn ended without an answer.
@@ -55,20 +63,27 @@ impl Desk {
         }
         let (answer, mut answered) = oneshot::channel();
         lock(&self.waiting).push(Submission { parcels, answer });
-        let _turn = self.turn.lock().await;
+        let mut rested = self.turn.lock().await;
         loop {
             match answered.try_recv() {
                 Ok(result) => return Some(result),
                 Err(oneshot::error::TryRecvError::Closed) => return None,
-                Err(oneshot::error::TryRecvError::Empty) => self.deliver_next().await,
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    tokio::time::sleep_until(*rested).await;
+                    let began = Instant::now();
+                    if self.deliver_next().await < NOTICES_FEW {
+                        *rested = Instant::now() + began.elapsed().min(REST_MAX);
+                    }
+                }
             }
         }
     }
 
-    /// One transaction for those who came first.
-    async fn deliver_next(&self) {
+    /// One transaction for those who came first. Answers how many notices they brought.
+    async fn deliver_next(&self) -> usize {
         let together = self.take();
         let parcels: Vec<&Parcel> = together.iter().flat_map(|submission| submission.parcels.iter()).collect();
+        let notices = together.iter().map(Submission::notices).sum();
         metrics::histogram!("sosik_delivery_sources").record(together.len() as f64);
         let result = self.try_deliver(&parcels).await;
         if together.len() > 1 && result.is_err() {
@@ -80,12 +95,13 @@ impl Desk {
                 is_down |= alone.as_ref().is_err_and(DeliveryError::is_down);
                 drop(submission.answer.send(alone));
             }
-            return;
+            return notices;
         }
         let mut result = Some(result);
         for submission in together {
             drop(submission.answer.send(result.take().unwrap_or(Ok(()))));
         }
+        notices
     }
 
     async fn try_deliver(&self, parcels: &[&Parcel]) -> Result<(), DeliveryError> {

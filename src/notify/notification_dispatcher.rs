@@ -201,12 +201,14 @@ impl NotificationDispatcher {
         }));
     }
 
-    /// In a rush, lets events gather before the next look. A crowd that was not told to its end waits for nothing.
+    /// Lets events gather before the next look: as long as this one took, and longer in a rush. A crowd that was not told to its end
+    /// waits for nothing.
     fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
         let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
-        let events: usize = planned().map(|plan| plan.events).sum();
-        if events >= RUSH_EVENTS && planned().all(|plan| plan.open.is_none()) {
-            let until = began + GATHERING_IN_RUSH;
+        if planned().all(|plan| plan.open.is_none()) {
+            let events: usize = planned().map(|plan| plan.events).sum();
+            let now = Instant::now();
+            let until = if events >= RUSH_EVENTS { began + GATHERING_IN_RUSH } else { now + now.duration_since(began) };
             self.plan_after = Some(until);
             context.run_later(until.saturating_duration_since(Instant::now()), Self::step);
         }
@@ -454,9 +456,7 @@ impl NotificationDispatcher {
 async fn report(store: &Store, lanes: &[(Lane, Position)]) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     tx.lanes_lock(&lanes.iter().map(|(lane, _)| *lane).collect::<Vec<_>>()).await?;
-    for (lane, through) in lanes {
-        tx.lane_notified(*lane, *through).await?;
-    }
+    tx.lanes_notified(lanes).await?;
     tx.commit().await
 }
 

@@ -59,12 +59,3 @@ pub(super) async fn after(link: &Link, lane: Lane, after: Position, rows_max: u6
         })
         .collect()
 }
-
-pub(super) async fn trim(link: &Link, lane: Lane, through: Position) -> Result<(), StoreError> {
-    let delete = Query::delete()
-        .from_table(events::Entity)
-        .and_where(Expr::col(events::Column::Lane).eq(i64::from(lane.0)))
-        .and_where(Expr::col(events::Column::Position).lte(number(through.0)))
-        .take();
-    link.execute(&delete).await.map(|_| ())
-}

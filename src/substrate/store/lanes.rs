@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Asterisk, CaseStatement, Expr, ExprTrait, Query, UpdateStatement};
 use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
-use sosik_entities::{lanes, relay_cursors};
+use sosik_entities::{events, lanes, relay_cursors};
 
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::Lane;
@@ -110,27 +110,39 @@ async fn cursor_begin(link: &Link, source: SourceLane, next: Position) -> Result
     Ok(link.execute(&insert).await? == 1)
 }
 
-pub(super) async fn relayed(link: &Link, lane: Lane, through: Position) -> Result<(), StoreError> {
+/// Everything up to `through` of each lane was carried on: to the owners of its relays, or to the inboxes. It never goes back.
+/// The events that were carried both ways go.
+pub(super) async fn carried(link: &Link, way: lanes::Column, lanes: &[(Lane, Position)]) -> Result<(), StoreError> {
+    let Some(last) = lanes.last() else { return Ok(()) };
+    // Repeating the last one changes nothing, and keeps the number of different statements small.
+    let padded = || lanes.iter().chain(std::iter::repeat_n(last, lanes.len().next_power_of_two() - lanes.len()));
+    let mut reached = CaseStatement::new();
+    for (lane, through) in padded() {
+        let behind = Expr::col(lanes::Column::Lane).eq(i64::from(lane.0)).and(Expr::col(way).lt(number(through.0)));
+        reached = reached.case(behind, Expr::val(number(through.0)));
+    }
+    let these = || padded().map(|(lane, _)| i64::from(lane.0));
     let update = Query::update()
         .table(lanes::Entity)
-        .value(lanes::Column::Relayed, number(through.0))
-        .and_where(Expr::col(lanes::Column::Lane).eq(i64::from(lane.0)))
-        .and_where(Expr::col(lanes::Column::Relayed).lt(number(through.0)))
+        .value(way, reached.finally(Expr::col(way)))
+        .and_where(Expr::col(lanes::Column::Lane).is_in(these()))
         .take();
     link.execute(&update).await?;
-    trim_events(link, lane).await
-}
-
-/// Takes away the events of a lane that were relayed, and of which everybody was told.
-pub(super) async fn trim_events(link: &Link, wanted: Lane) -> Result<(), StoreError> {
-    let query = Query::select()
-        .columns([lanes::Column::Relayed, lanes::Column::Notified])
+    let (relayed, notified) = (Expr::col((lanes::Entity, lanes::Column::Relayed)), Expr::col((lanes::Entity, lanes::Column::Notified)));
+    let both = CaseStatement::new().case(relayed.clone().lt(notified.clone()), relayed).finally(notified);
+    let event = |column: events::Column| Expr::col((events::Entity, column));
+    let gone = Query::select()
+        .columns([events::Column::Lane, events::Column::Position].map(|column| (events::Entity, column)))
         .from(lanes::Entity)
-        .and_where(Expr::col(lanes::Column::Lane).eq(i64::from(wanted.0)))
+        .inner_join(
+            events::Entity,
+            event(events::Column::Lane).eq(Expr::col((lanes::Entity, lanes::Column::Lane))).and(event(events::Column::Position).lte(both)),
+        )
+        .and_where(Expr::col((lanes::Entity, lanes::Column::Lane)).is_in(these()))
         .take();
-    let rows = link.rows(&query).await?;
-    let Some(row) = rows.first() else { return Ok(()) };
-    super::events::trim(link, wanted, position(row, 0)?.min(position(row, 1)?)).await
+    let key = [events::Column::Lane, events::Column::Position].map(Expr::col);
+    let delete = Query::delete().from_table(events::Entity).and_where(Expr::tuple(key).in_subquery(gone)).take();
+    link.execute(&delete).await.map(|_| ())
 }
 
 pub(super) async fn expect_changed(link: &Link, update: &UpdateStatement, rows: u64) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use crate::vocabulary::relation::FollowNotify;
 
 use super::bulk::Link;
 use super::error::StoreError;
-use super::lanes::{expect_changed, trim_events};
+use super::lanes::{carried, expect_changed};
 use super::posts::MODE_SUBSCRIBED;
 use super::relations::notify_code;
 use super::rows::SourceLane;
@@ -122,16 +122,9 @@ impl WriteTx {
         advance(&self.link, steps).await
     }
 
-    /// Everybody was told of this lane's events up to `through`: they are no longer needed for that.
-    pub async fn lane_notified(&mut self, lane: Lane, through: Position) -> Result<(), StoreError> {
-        let update = Query::update()
-            .table(lanes::Entity)
-            .value(lanes::Column::Notified, number(through.0))
-            .and_where(Expr::col(lanes::Column::Lane).eq(i64::from(lane.0)))
-            .and_where(Expr::col(lanes::Column::Notified).lt(number(through.0)))
-            .take();
-        self.link.execute(&update).await?;
-        trim_events(&self.link, lane).await
+    /// Everybody was told of these lanes' events up to a position: they are no longer needed for that.
+    pub async fn lanes_notified(&mut self, lanes: &[(Lane, Position)]) -> Result<(), StoreError> {
+        carried(&self.link, lanes::Column::Notified, lanes).await
     }
 }
 

@@ -31,9 +31,9 @@ impl WriteTx {
         lanes::lock(&self.link, lanes).await
     }
 
-    /// The relays of this lane have reached their owners up to `through`: its events up to there are no longer needed.
-    pub async fn lane_relayed(&mut self, lane: Lane, through: Position) -> Result<(), StoreError> {
-        lanes::relayed(&self.link, lane, through).await
+    /// The relays of these lanes have reached their owners up to a position: their events up to there are no longer needed for that.
+    pub async fn lanes_relayed(&mut self, lanes: &[(Lane, Position)]) -> Result<(), StoreError> {
+        lanes::carried(&self.link, sosik_entities::lanes::Column::Relayed, lanes).await
     }
 
     /// Moves on how far `source` has told this shard; [`StoreError::Fenced`] if it has not told as far as `known`, or further.

@@ -174,18 +174,23 @@ async fn events_are_read_in_order_and_trimmed_once_they_are_relayed_and_told(sha
 
     for through in [20, 10] {
         let mut tx = shard.store.begin().await.expect("begins");
-        tx.lane_relayed(Lane(1), Position(through)).await.expect("moves");
+        tx.lanes_relayed(&[(Lane(1), Position(through)), (Lane(2), Position(14)), (Lane(3), Position(5))]).await.expect("moves");
         tx.commit().await.expect("commits");
     }
     assert_eq!(read(1, 0, 9).await.len(), 3, "nobody was told yet");
     for through in [30, 10] {
         let mut tx = shard.store.begin().await.expect("begins");
-        tx.lane_notified(Lane(1), Position(through)).await.expect("trims");
+        tx.lanes_notified(&[(Lane(1), Position(through)), (Lane(2), Position(15))]).await.expect("trims");
+        tx.lanes_notified(&[]).await.expect("nothing is as good");
         tx.commit().await.expect("commits");
     }
 
     assert_eq!(read(1, 0, 9).await, [row(1, 30)]);
-    assert_eq!(read(2, 0, 9).await, [row(2, 15)], "other lanes keep theirs");
-    let lane = lanes(&shard).await[1];
-    assert_eq!((lane.relayed, lane.notified), (Position(20), Position(30)), "never back");
+    assert_eq!(read(2, 0, 9).await, [row(2, 15)], "it was told but not relayed");
+    let lanes = lanes(&shard).await;
+    let stands = |lane: usize| (lanes[lane].relayed, lanes[lane].notified);
+    assert_eq!(
+        [1, 2, 3, 4].map(stands),
+        [(20, 30), (14, 15), (5, 0), (0, 0)].map(|(relayed, notified)| (Position(relayed), Position(notified)))
+    );
 }
