@@ -30,11 +30,8 @@ mod relations;
 pub mod rows;
 mod shard;
 mod snapshot;
-<<<<<<< HEAD
 mod standby;
-=======
 mod standings;
->>>>>>> eb9e085 (notify: a delivery asks how its recipients stand in one statement, and unread entries have one index)
 mod values;
 mod windows;
 mod write_tx;
@@ -49,10 +46,7 @@ pub use notices::{NoticeMark, NoticeStep};
 pub use pages::CommentOrder;
 pub use shard::{Migrated, PURGE_ROWS_MAX, ShardIdentity, Store};
 pub use snapshot::Snapshot;
-<<<<<<< HEAD
 pub use standby::{LogPosition, Standby};
-=======
 pub use standings::{StandingKey, StandingRow};
->>>>>>> eb9e085 (notify: a delivery asks how its recipients stand in one statement, and unread entries have one index)
 pub use windows::{FIRST_ACTORS_MAX, WindowKey, WindowRow};
 pub use write_tx::WriteTx;
