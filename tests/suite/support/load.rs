@@ -330,7 +330,7 @@ impl History {
     pub(crate) async fn recorded(&self, person: &Person, action: Action, call: Call) -> Outcome {
         let object = created_at(&action);
         let place = self.begin(0, person.id.parse().expect("an id"), action);
-        let outcome = classify(call.attempt().await, object);
+        let outcome = classify(call.attempt().await, object, false);
         self.end(place, outcome.clone());
         outcome
     }
