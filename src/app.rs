@@ -10,6 +10,8 @@ mod journal_keeper;
 mod notices;
 mod operations;
 mod planning;
+mod primaries;
+mod primary_watch;
 mod shards;
 mod streams;
 mod tasks;
@@ -23,6 +25,7 @@ use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
 use rustix::net::sockopt;
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Notify;
 
 use crate::api::settings::Settings;
 use crate::api::stream::{StreamDoor, StreamInboxes, StreamPages};
@@ -46,6 +49,8 @@ use crate::notify::notification_dispatcher::DispatcherParts;
 use crate::notify::{Ground, Inbox};
 use crate::stream::desk::Above;
 use crate::substrate::bus::LocalBus;
+use crate::substrate::journal::expectations::Expectations;
+use crate::substrate::store::FIRST_EPOCH;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
 use crate::support::auth::issuers::{IssuerSettings, Issuers};
 use crate::support::auth::keys::KeyRing;
@@ -53,7 +58,7 @@ use crate::support::auth::seal::Sealer;
 use crate::support::auth::secret::MasterSecret;
 use crate::support::auth::token::Tokens;
 use crate::support::clock::Clock;
-use crate::support::config::Config;
+use crate::support::config::{Config, Member};
 use crate::support::data_folder::{DataFolder, claim_worker};
 use crate::support::snowflake::IdMaker;
 use crate::support::telemetry::Telemetry;
@@ -63,10 +68,12 @@ use actors::Actors;
 use notices::Notices;
 use operations::Operator;
 use planning::Planning;
+use primary_watch::PrimaryWatch;
 use streams::Streams;
 use tasks::Tasks;
 
-pub use shards::{connect, open_store};
+pub use primaries::raise;
+pub use shards::{connect, open_any, open_store};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +132,7 @@ pub struct App {
     actors: Actors,
     streams: Streams,
     draining: Arc<AtomicBool>,
+    start_again: Arc<Notify>,
     _folder: DataFolder,
 }
 
@@ -160,7 +168,12 @@ impl App {
             shards: opened.shards,
             journal: opened.journal,
         });
-        let beginnings = recover(&ledger, &opened.lanes, runtime).await?;
+        let mut beginnings = recover(&ledger, &opened.lanes, runtime).await?;
+        for (shard, beginning) in
+            ledger.shards.iter().zip(&mut beginnings).filter(|(shard, _)| opened.taken_over[usize::from(shard.index.0)])
+        {
+            shard.reader.reopening().wait_for(std::mem::take(&mut beginning.unapplied));
+        }
 
         let intake = Intake::new(Arc::clone(&ledger), Arc::clone(&ids), &config.limits);
         let secret = MasterSecret::open(&folder.file(KEYS_FOLDER)).map_err(StartError::while_doing("open the secret"))?;
@@ -185,10 +198,12 @@ impl App {
         }
         load_revocations(&accounts, &ledger, &intake, &mut tasks).await;
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), &mut tasks);
-        journal_keeper::start(&ledger, opened.expectations, config.journal.max_bytes, &mut tasks);
+        let start_again = watch_primaries(&config, &ledger, &opened.expectations, &mut tasks);
+        journal_keeper::start(&ledger, Arc::clone(&opened.expectations), config.journal.max_bytes, &mut tasks);
 
         let view = View::new(Arc::clone(&ledger));
-        let inbox = Inbox::new(ground, journal_id.0);
+        let epoch = |shard: &Shard| opened.expectations.of(&shard.name).map_or(FIRST_EPOCH, |expected| expected.tenure.epoch);
+        let inbox = Inbox::new(ground, journal_id.0, ledger.shards.iter().map(epoch));
         let above = Above {
             door: Arc::new(StreamDoor(Arc::clone(&accounts))),
             inboxes: Arc::new(StreamInboxes { inbox: inbox.clone(), view: view.clone(), intake: intake.clone() }),
@@ -220,9 +235,10 @@ impl App {
             journal: journal_id.0,
             settings: Settings::of(&config.server, &config.api),
         });
-        Self::listen(services, listeners, ledger, actors, streams, draining, folder)
+        Self::listen(services, listeners, ledger, actors, streams, draining, start_again, folder)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the composition root hands over what it has made")]
     fn listen(
         services: Arc<Services>,
         (public, admin): (TcpListener, TcpListener),
@@ -230,6 +246,7 @@ impl App {
         actors: Actors,
         streams: Streams,
         draining: Arc<AtomicBool>,
+        start_again: Arc<Notify>,
         folder: DataFolder,
     ) -> Result<Self, StartError> {
         let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::while_doing("read the bound address"));
@@ -249,6 +266,7 @@ impl App {
             actors,
             streams,
             draining,
+            start_again,
             _folder: folder,
         })
     }
@@ -256,6 +274,11 @@ impl App {
     /// Where clients, and where operators, find it.
     pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
         (self.public, self.admin)
+    }
+
+    /// Ends when the server should stop and start again, to take over a new primary.
+    pub async fn should_start_again(&self) {
+        self.start_again.notified().await;
     }
 
     /// Stops in the order of a write's way: no new requests, then no new entries, then no new batches.
@@ -277,6 +300,25 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Rung when a shard has another primary.
+fn watch_primaries(config: &Config, ledger: &Arc<Ledger>, expectations: &Arc<Expectations>, tasks: &mut Tasks) -> Arc<Notify> {
+    let start_again = Arc::new(Notify::new());
+    if config.shards.members.iter().all(Member::is_in_postgres) {
+        let watch = PrimaryWatch {
+            ledger: Arc::clone(ledger),
+            expectations: Arc::clone(expectations),
+            hosts: config.shards.members.iter().map(Member::postgres_hosts).collect(),
+            options: shards::postgres_options(&config.postgres),
+        };
+        let bell = Arc::clone(&start_again);
+        tasks.start("watching primaries", async move {
+            watch.run().await;
+            bell.notify_one();
+        });
+    }
+    start_again
 }
 
 fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {

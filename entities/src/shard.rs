@@ -11,6 +11,8 @@ pub struct Model {
     /// The id of the journal that it joined.
     pub journal: Option<String>,
     pub shard_name: Option<String>,
+    /// Raised each time another primary takes over.
+    pub epoch: i64,
     /// It has all its entries of the journal up to here, but for those that are parked for it.
     pub complete_to: Option<i64>,
 }

@@ -34,6 +34,7 @@ migrations!(
     m000007_first_actors,
     m000008_complete_to,
     m000009_unread_by_object,
+    m000010_epoch,
 );
 
 /// All migrations in their order.
@@ -136,7 +137,7 @@ mod tests {
         let names: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
 
         assert_eq!(names[0], "m000001_lanes");
-        assert_eq!(names[7], "m000008_complete_to");
+        assert_eq!(names[9], "m000010_epoch");
         assert!(names.is_sorted());
     }
 }

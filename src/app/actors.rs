@@ -19,7 +19,7 @@ use crate::ledger::{Ledger, Shard};
 use crate::notify::notification_dispatcher::{self, DispatcherParts, NotificationDispatcher};
 use crate::stream::desk::Desk;
 use crate::substrate::store::rows::LaneRow;
-use crate::support::config::{Config, Workers};
+use crate::support::config::{Config, Member, Workers};
 use crate::support::faults::planted;
 use crate::support::mailbox::Mailbox;
 use crate::vocabulary::owner::ShardIndex;
@@ -174,7 +174,7 @@ fn dispatcher(arbiter: &ArbiterHandle, parts: &DispatcherParts, shard: &Shard, l
 fn limiter(config: &Config) -> Limiter {
     match config.write.workers {
         Workers::Adaptive => {
-            let postgres = config.shards.members.first().is_some_and(|member| member.postgres_url().is_some());
+            let postgres = config.shards.members.first().is_some_and(Member::is_in_postgres);
             // Batches without a connection would only wait for one.
             let most = if postgres { config.write.workers_max.min(config.postgres.batches_max()) } else { config.write.workers_max };
             Limiter::adaptive(config.write.workers_min.min(most), most)

@@ -54,13 +54,13 @@ enum KeepError {
 }
 
 /// Starts it; it ends with the runtime.
-pub(super) fn start(ledger: &Arc<Ledger>, expectations: Expectations, bytes_max: u64, tasks: &mut Tasks) {
+pub(super) fn start(ledger: &Arc<Ledger>, expectations: Arc<Expectations>, bytes_max: u64, tasks: &mut Tasks) {
     let kept = |shard: &Shard| {
         let expected = expectations.of(&shard.name).unwrap_or_default();
         Kept { expected, recorded: expected.complete_to, parked: Position::START, behind: 0 }
     };
     let shards = ledger.shards.iter().map(kept).collect();
-    let mut keeper = JournalKeeper { ledger: Arc::clone(ledger), expectations: Arc::new(expectations), bytes_max, shards };
+    let mut keeper = JournalKeeper { ledger: Arc::clone(ledger), expectations, bytes_max, shards };
     tasks.start("keeping the journal", async move {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -23,7 +23,7 @@ impl Notifications for Notices {
         async move {
             let page = self.inbox.page(reader, asked).await.map_err(failed)?;
             let items = self.view.notifications(reader, page.entries).await?;
-            Ok(NotificationPage { items, next: page.next, state: page.state, epoch: self.inbox.epoch() })
+            Ok(NotificationPage { items, next: page.next, state: page.state, epoch: self.inbox.epoch(reader) })
         }
         .boxed_local()
     }

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{JOURNAL_FOLDER, StartError};
+use super::{JOURNAL_FOLDER, StartError, primaries};
 use crate::ledger::Shard;
 use crate::ledger::hot_posts::HotPosts;
-use crate::ledger::recovery::{check_complete, check_shard};
+use crate::ledger::recovery::check_shard;
 use crate::ledger::shard_reader::ShardReader;
 use crate::ledger::standbys::Standbys;
 use crate::substrate::journal::Journal;
 use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
-use crate::substrate::journal::expectations::{Expectations, Expected};
+use crate::substrate::journal::expectations::Expectations;
 use crate::substrate::store::rows::LaneRow;
-use crate::substrate::store::{Backend, ShardIdentity, Standby, Store, StoreError, StoreOptions};
+use crate::substrate::store::{Backend, ShardIdentity, Standby, Store, StoreError, StoreOptions, Tenure};
 use crate::support::config::{Config, Member, Postgres};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
@@ -35,7 +35,9 @@ const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// The substrate, opened.
 pub(super) struct Opened {
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) expectations: Expectations,
+    pub(super) expectations: Arc<Expectations>,
+    /// Whether each shard has another primary than before.
+    pub(super) taken_over: Vec<bool>,
     pub(super) shards: Vec<Shard>,
     pub(super) hot_posts: Arc<HotPosts>,
     /// Where each shard's lanes are.
@@ -48,20 +50,43 @@ impl Opened {
     }
 }
 
-/// Opens a member's database. It does not look at the schema.
+/// A database that was opened, and PostgreSQL's timeline of it.
+type Found = (Store, Option<u32>);
+
+/// Opens a member's database: of several hosts the one that is the primary. It does not look at the schema.
 pub async fn connect(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
-    let (backend, options) = match (member.postgres_url(), member.sqlite_file(folder)) {
-        (Some(url), _) => (Backend::Postgres(url), postgres_options(&config.postgres)),
-        (None, Some(file)) => (Backend::Sqlite(file), StoreOptions { readers: READERS, ..StoreOptions::default() }),
-        (None, None) => {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "its URL names no database");
-            return Err(StartError::while_doing(&format!("open the shard {}", member.name))(source));
-        }
-    };
-    Store::open(&backend, options).await.map_err(StartError::while_doing(&format!("open the shard {}", member.name)))
+    let expectations = expectations_of(folder)?;
+    Ok(connect_expected(config, member, folder, expectations.of(&member.name).map(|expected| expected.tenure)).await?.0)
 }
 
-fn postgres_options(postgres: &Postgres) -> StoreOptions {
+async fn connect_expected(config: &Config, member: &Member, folder: &Path, expected: Option<Tenure>) -> Result<Found, StartError> {
+    let doing = || StartError::while_doing::<StoreError>(&format!("open the shard {}", member.name));
+    if let Some(file) = member.sqlite_file(folder) {
+        let options = StoreOptions { readers: READERS, ..StoreOptions::default() };
+        return Ok((Store::open(&Backend::Sqlite(file), options).await.map_err(doing())?, None));
+    }
+    let options = postgres_options(&config.postgres);
+    let primary = primaries::find(&member.postgres_hosts(), &options, expected).await.map_err(doing())?;
+    let store = Store::open(&Backend::Postgres(primary.url), options).await.map_err(doing())?;
+    Ok((store, primary.sight.tenure.timeline))
+}
+
+/// Opens and migrates a member's database for an operator who says what it is: if need be also one that is not what the journal expects.
+pub async fn open_any(config: &Config, member: &Member, folder: &Path, unexpected_too: bool) -> Result<Found, StartError> {
+    let expected = expectations_of(folder)?.of(&member.name).map(|expected| expected.tenure);
+    let found = match connect_expected(config, member, folder, expected).await {
+        Err(_not_expected) if unexpected_too => connect_expected(config, member, folder, None).await?,
+        found => found?,
+    };
+    migrate(member, &found.0).await?;
+    Ok(found)
+}
+
+fn expectations_of(folder: &Path) -> Result<Expectations, StartError> {
+    Expectations::open(&folder.join(JOURNAL_FOLDER)).map_err(StartError::while_doing("read what the journal expects"))
+}
+
+pub(super) fn postgres_options(postgres: &Postgres) -> StoreOptions {
     StoreOptions {
         readers: postgres.readers.into(),
         writers: postgres.writers.into(),
@@ -74,26 +99,18 @@ fn postgres_options(postgres: &Postgres) -> StoreOptions {
 
 /// Opens and migrates a member's database.
 pub async fn open_store(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
-    let name = &member.name;
     let store = connect(config, member, folder).await?;
+    migrate(member, &store).await?;
+    Ok(store)
+}
+
+async fn migrate(member: &Member, store: &Store) -> Result<(), StartError> {
+    let name = &member.name;
     let migrated = store.migrate().await.map_err(StartError::while_doing(&format!("migrate the shard {name}")))?;
     if !migrated.steps.is_empty() {
         tracing::info!(shard = %name, steps = migrated.steps.len(), "migrated");
     }
-    Ok(store)
-}
-
-/// A shard is what the journal expects; or it is new to the journal, and from now on expected to be what it is.
-async fn meet(name: &str, store: &Store, identity: &ShardIdentity, first: Position, expectations: &Expectations) -> Result<(), StartError> {
-    if let Some(expected) = expectations.of(name) {
-        let complete = check_complete(name, identity.complete_to, expected.complete_to);
-        return complete.map_err(StartError::while_doing("match journal and shards"));
-    }
-    let before_journal = Position(first.0.saturating_sub(1));
-    let doing = StartError::while_doing::<StoreError>(&format!("write down how far the shard {name} is"));
-    store.complete_to_raise(before_journal).await.map_err(doing)?;
-    let expected = Expected { complete_to: before_journal };
-    expectations.set([(name, expected)]).map_err(StartError::while_doing("write down what the journal expects"))
+    Ok(())
 }
 
 async fn open_standbys(config: &Config, member: &Member) -> Result<Vec<Standby>, StartError> {
@@ -106,9 +123,14 @@ async fn open_standbys(config: &Config, member: &Member) -> Result<Vec<Standby>,
 }
 
 pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Result<Opened, StartError> {
+    let expectations = expectations_of(folder)?;
     let mut stores: Vec<(Arc<str>, Store, ShardIdentity, Vec<LaneRow>)> = Vec::new();
+    let mut timelines = Vec::new();
     for member in &config.shards.members {
-        let store = open_store(config, member, folder).await?;
+        let expected = expectations.of(&member.name).map(|expected| expected.tenure);
+        let (store, timeline) = connect_expected(config, member, folder, expected).await?;
+        migrate(member, &store).await?;
+        timelines.push(timeline);
         let doing = || StartError::while_doing::<StoreError>(&format!("read the shard {}", member.name));
         let identity = store.identity().await.map_err(doing())?;
         let lanes = store.snapshot().await.map_err(doing())?.lanes().await.map_err(doing())?;
@@ -122,13 +144,14 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         tracing::warn!(?cut, "the journal's tail was torn, never acknowledged, and was cut off");
     }
     let journal: Arc<dyn Journal> = Arc::new(opened.journal);
-    let expectations =
-        Expectations::open(&folder.join(JOURNAL_FOLDER)).map_err(StartError::while_doing("read what the journal expects"))?;
-    for (name, store, identity, _) in &stores {
-        meet(name, store, identity, journal.first(), &expectations).await?;
+    let mut taken_over = Vec::with_capacity(stores.len());
+    for ((name, store, identity, lanes), timeline) in stores.iter().zip(timelines) {
+        // Nothing is written into a shard of another journal.
+        check_shard(name, identity.journal, journal.id(), journal.durable().next(), lanes)
+            .map_err(StartError::while_doing("match journal and shards"))?;
+        taken_over.push(primaries::meet(name, store, identity, timeline, journal.first(), &expectations).await?);
     }
 
-    let next = journal.durable().next();
     let hot_posts = Arc::new(HotPosts::new(config.cache.capacity / 2, stores.len()));
     let mut shards = Vec::with_capacity(stores.len());
     let mut all_lanes = Vec::with_capacity(stores.len());
@@ -136,7 +159,6 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         let (reader, reads) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
         let standbys = Standbys::new(open_standbys(config, &config.shards.members[index]).await?);
         let shard = Shard::new(ShardIndex(index as u16), Arc::clone(&name), store, reader, standbys);
-        check_shard(&shard, identity.journal, journal.id(), next, &lanes).map_err(StartError::while_doing("match journal and shards"))?;
         if identity.journal.is_none() {
             let joining = StartError::while_doing::<StoreError>(&format!("join the shard {name}"));
             shard.store.join(journal.id().0, &name).await.map_err(joining)?;
@@ -145,5 +167,5 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
         shards.push(shard);
         all_lanes.push(lanes);
     }
-    Ok(Opened { journal, expectations, shards, hot_posts, lanes: Arc::new(all_lanes) })
+    Ok(Opened { journal, expectations: Arc::new(expectations), taken_over, shards, hot_posts, lanes: Arc::new(all_lanes) })
 }

@@ -1,7 +1,7 @@
 //! `sosik config check`: what would be served, and what is promised with it.
 
 use super::{CliError, say};
-use crate::support::config::{Config, Workers};
+use crate::support::config::{Config, Member, Workers};
 
 pub(super) fn check(config: &Config) -> Result<(), CliError> {
     say(&config.effective_toml());
@@ -18,11 +18,12 @@ fn promises(config: &Config) -> Vec<String> {
         _ => "on",
     };
     let limits = if config.limits.enabled { "on" } else { "off: limits.enabled = false" };
-    let in_postgres = config.shards.members.iter().any(|member| member.postgres_url().is_some());
+    let in_postgres = config.shards.members.iter().any(Member::is_in_postgres);
     let survives = match in_postgres {
-        true => {
-            "on, if the disks honour flushes and no primary is replaced by a standby that was behind; the start checks each server's settings"
+        true if config.shards.members.iter().all(|member| !member.replicas.is_empty()) => {
+            "on, if the disks honour flushes, also when a standby takes over; the start checks each server's settings"
         }
+        true => "on, if the disks honour flushes; a standby may only take over from a member that names it in replicas",
         false => "on, if the disk honours flushes",
     };
     vec![

@@ -7,6 +7,7 @@ mod journal;
 mod keys;
 mod look;
 mod migrate;
+mod promote;
 mod serve;
 mod shards;
 mod tail;
@@ -46,10 +47,10 @@ struct SettingsArgs {
     #[arg(long, global = true)]
     data: Option<PathBuf>,
     /// Where clients connect; port 0 asks the system for one.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, overrides_with = "bind")]
     bind: Option<SocketAddr>,
     /// Where operators connect.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, overrides_with = "admin_bind")]
     admin_bind: Option<SocketAddr>,
 }
 
@@ -61,7 +62,7 @@ enum Command {
     Migrate,
     /// Check that counters, places and both sides of what stands twice agree; no server may run meanwhile.
     Fsck,
-    /// See how the shards are filled, and what another number of them would move; a server may run meanwhile.
+    /// See how the shards are filled, and what another number of them would move; change the primary of one.
     Shards {
         #[command(subcommand)]
         command: ShardsCommand,
@@ -127,6 +128,15 @@ enum ShardsCommand {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make the present database of a shard its primary under a new epoch; no server may run meanwhile. A start does this by itself for
+    /// one that is complete.
+    Promote {
+        /// The name of the shard.
+        name: String,
+        /// Also one that lacks what the journal no longer has: what it lacks is lost for good.
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Print what would move, and how even it would be, under each strategy. Nothing is changed.
     Plan {
@@ -205,6 +215,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Shards { command: ShardsCommand::Status { json } }) => block_on(shards::status(&config, json)),
         Some(Command::Shards { command: ShardsCommand::Plan { members, strategy, json } }) => {
             block_on(shards::plan(&config, &members, &strategy, json))
+        }
+        Some(Command::Shards { command: ShardsCommand::Promote { name, accept_loss } }) => {
+            block_on(promote::promote(&config, &name, accept_loss))
         }
         Some(Command::Journal { command: JournalCommand::Attach }) => block_on(journal::attach(&config)),
         Some(Command::Id { .. }) => Ok(()),

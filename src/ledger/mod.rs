@@ -18,6 +18,7 @@ pub mod limiter;
 pub mod pending;
 pub mod recovery;
 pub mod relay_courier;
+pub mod reopening;
 pub mod routes;
 pub mod settlement;
 pub mod shard;
@@ -140,6 +141,10 @@ impl Ground for Ledger {
 
     fn visible(&self, shard: ShardIndex) -> &Visible {
         &self.shard(shard).visible
+    }
+
+    fn is_readable(&self, shard: ShardIndex) -> bool {
+        self.shard(shard).reader.is_open()
     }
 
     fn replayed(&self) -> BoxFuture<'_, ()> {

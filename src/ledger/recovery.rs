@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Ledger;
 use super::lanes::Lanes;
 use super::settlement::{Unsure, without_text};
 use super::standbys;
 use super::writes::Waiting;
-use super::{Ledger, Shard};
 use crate::substrate::journal::{JournalId, Record};
 use crate::substrate::store::rows::LaneRow;
 use crate::support::faults::planted;
@@ -33,7 +33,8 @@ pub enum RecoveryError {
     JournalBehind { journal: String, next: Position, shard: String, applied: Position },
     #[error(
         "the shard {shard} is complete to position {complete_to} of the journal, which has given back what it held for it up to {expected}: \
-         this database is an older copy, and what it lacks can not be applied again; put the newest one in its place"
+         this database is an older copy, and what it lacks can not be applied again; put the newest one in its place, or accept the loss for good: \
+         sosik shards promote {shard} --accept-loss"
     )]
     Incomplete { shard: String, complete_to: Position, expected: Position },
     #[error("could not read the journal")]
@@ -48,13 +49,15 @@ pub struct Beginning {
     pub lanes: Lanes,
     /// Nothing that waits for this shard is at or before it.
     pub cursor: Position,
+    /// The last entry of each lane that is not applied yet.
+    pub unapplied: HashMap<Lane, Position>,
     /// Applied entries of which only the events know what they came to.
     pub unsure: HashMap<Lane, Unsure>,
 }
 
 /// Refuses a shard that does not belong to this journal, or is ahead of it.
 pub fn check_shard(
-    shard: &Shard,
+    shard: &str,
     joined: Option<uuid::Uuid>,
     journal: JournalId,
     next: Position,
@@ -62,11 +65,11 @@ pub fn check_shard(
 ) -> Result<(), RecoveryError> {
     if let Some(joined) = joined.filter(|joined| *joined != journal.0) {
         let (joined, journal) = (joined.to_string(), journal.0.to_string());
-        return Err(RecoveryError::ForeignJournal { shard: shard.name.to_string(), joined, journal });
+        return Err(RecoveryError::ForeignJournal { shard: shard.to_owned(), joined, journal });
     }
     match lanes.iter().map(|row| row.applied).max() {
         Some(applied) if applied >= next => {
-            let (journal, shard) = (journal.0.to_string(), shard.name.to_string());
+            let (journal, shard) = (journal.0.to_string(), shard.to_owned());
             Err(RecoveryError::JournalBehind { journal, next, shard, applied })
         }
         _ => Ok(()),
@@ -117,7 +120,7 @@ fn beginning(rows: &[LaneRow], first: Position) -> Beginning {
     }
     // The lowest mark of a lane is where its shard must read on: what is above it in other lanes is skipped when it comes.
     let lowest = rows.iter().map(|row| row.applied).min().unwrap_or_default();
-    Beginning { lanes, cursor: lowest.max(Position(first.0.saturating_sub(1))), unsure: HashMap::new() }
+    Beginning { lanes, cursor: lowest.max(Position(first.0.saturating_sub(1))), unapplied: HashMap::new(), unsure: HashMap::new() }
 }
 
 fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], record: Record, parked: bool) -> Result<(), RecoveryError> {
@@ -147,6 +150,7 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
         beginnings[at].unsure.entry(lane).or_default().insert(position, without_text(&entry));
         return Ok(());
     }
+    beginnings[at].unapplied.insert(lane, position);
     if lane.is_urgent() {
         ledger.shard(shard).push_urgent(entry);
     } else if parked {

@@ -54,6 +54,7 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
     }
     pages.tell(ledger);
     standbys::release(ledger, shard, released);
+    ledger.shard(shard).applied(outcome.lane, outcome.last);
     ledger.shard(shard).tell_courier(News { lane: outcome.lane, position: outcome.last, owed });
 }
 
@@ -126,6 +127,7 @@ pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: P
         }
     }
     let unsure = entries.iter().map(|entry| (entry.position, without_text(entry))).collect();
+    ledger.shard(shard).applied(lane, position);
     ledger.shard(shard).tell_courier_to_look(Look { lane, position, unsure });
 }
 
@@ -208,6 +210,7 @@ pub fn buried(ledger: &Ledger, shard: ShardIndex, lane: Lane, entry: &Entry, eve
     } else {
         vec![event]
     };
+    ledger.shard(shard).applied(lane, position);
     ledger.shard(shard).tell_courier(News { lane, position, owed });
 }
 

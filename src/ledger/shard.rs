@@ -148,6 +148,13 @@ impl Shard {
         self.courier_bell.store(Some(Arc::new(bell)));
     }
 
+    /// A lane has applied everything up to here.
+    pub fn applied(&self, lane: Lane, position: Position) {
+        if self.reader.reopening().applied(lane, position) {
+            tracing::info!(shard = %self.name, "the shard has again what the journal held when its primary changed, and is read");
+        }
+    }
+
     pub fn batch_committed(&self) {
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
@@ -155,6 +162,9 @@ impl Shard {
     /// A consistent state to read from, for pages.
     pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
         planted_outage(&self.name).map_err(|error| self.failed(&error))?;
+        if !self.reader.is_open() {
+            return Err(ViewError::Unavailable { shard: self.name.to_string() });
+        }
         match tokio::time::timeout(READ_PATIENCE, self.store.snapshot()).await {
             Ok(snapshot) => snapshot.map_err(|error| self.failed(&error)),
             Err(_elapsed) => Err(ViewError::Unavailable { shard: self.name.to_string() }),

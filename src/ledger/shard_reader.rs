@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::hot_posts::{HotPosts, PEOPLE_MAX, WholePost};
+use super::reopening::Reopening;
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
 use crate::substrate::store::{Store, StoreError, StoreErrorKind};
 use crate::support::faults::planted;
@@ -98,6 +99,7 @@ type Reply = oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>;
 #[derive(Debug, Clone)]
 pub struct ShardReader {
     shard: Arc<str>,
+    reopening: Arc<Reopening>,
     asks: mpsc::Sender<Ask>,
 }
 
@@ -114,12 +116,23 @@ impl ShardReader {
     /// `hot`: where posts are kept that were asked for with [`ShardReader::keep_hot`].
     pub fn new(shard: Arc<str>, index: ShardIndex, store: Store, hot: Arc<HotPosts>) -> (Self, ReadLoop) {
         let (sender, asks) = mpsc::channel(ASKS_MAX);
-        (Self { shard: Arc::clone(&shard), asks: sender }, ReadLoop { shard, index, store, hot, asks })
+        let door = Self { shard: Arc::clone(&shard), reopening: Arc::default(), asks: sender };
+        (door, ReadLoop { shard, index, store, hot, asks })
     }
 
     /// Whether reads are still answered.
     pub fn is_alive(&self) -> bool {
         !self.asks.is_closed()
+    }
+
+    /// What readers of a new primary wait for.
+    pub fn reopening(&self) -> &Reopening {
+        &self.reopening
+    }
+
+    /// Whether readers are let in.
+    pub fn is_open(&self) -> bool {
+        self.reopening.is_open()
     }
 
     /// Has a post loaded into memory, some time soon. A busy reader has better things to do, and is not asked.
@@ -138,6 +151,9 @@ impl ShardReader {
     }
 
     async fn ask(&self, wanted: Wanted) -> Result<Arc<Loaded>, ReadFailed> {
+        if !self.is_open() {
+            return Err(self.failed("it is brought up to date after a change of its primary"));
+        }
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.asks.send(Ask { wanted, reply: Some(reply) }).await.map_err(|_closed| self.failed("the reader has stopped"))?;

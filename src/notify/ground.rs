@@ -25,6 +25,9 @@ pub trait Ground: Send + Sync {
 
     fn visible(&self, shard: ShardIndex) -> &Visible;
 
+    /// Whether readers may see the shard, which has not just changed its primary.
+    fn is_readable(&self, shard: ShardIndex) -> bool;
+
     /// Ends when all that was committed on any shard before this call is on a standby of it too, if it has some.
     fn replayed(&self) -> BoxFuture<'_, ()>;
 }

@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use super::Ground;
 use crate::substrate::store::rows::Needs;
-use crate::substrate::store::{Snapshot, StoreError};
+use crate::substrate::store::{FIRST_EPOCH, Snapshot, StoreError};
 use crate::vocabulary::entry::{Epoch, InboxEntry, InboxState};
 use crate::vocabulary::ids::UserId;
 use crate::vocabulary::owner::Owner;
 use crate::vocabulary::preferences::Preferences;
 
+/// Odd, and its bits are well mixed: no two epochs of one journal are the same.
+const EPOCH_STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The inboxes of all users. Cheap to clone.
 #[derive(Clone)]
 pub struct Inbox {
     ground: Arc<dyn Ground>,
-    epoch: Epoch,
+    /// Of the inboxes of each shard.
+    epochs: Arc<[Epoch]>,
 }
 
 /// What a page of an inbox shows.
@@ -42,14 +46,17 @@ pub struct InboxPage {
 }
 
 impl Inbox {
-    /// `journal` names the life of the data: numbers of an inbox mean the same as long as it is the same.
-    pub fn new(ground: Arc<dyn Ground>, journal: uuid::Uuid) -> Self {
+    /// `journal` names the life of the data, and `epochs` counts the primaries of each shard: numbers of an inbox mean the same as long as
+    /// both are the same. A new primary may lack entries that were told already, and gives their numbers again.
+    pub fn new(ground: Arc<dyn Ground>, journal: uuid::Uuid, epochs: impl IntoIterator<Item = u64>) -> Self {
         let (high, low) = journal.as_u64_pair();
-        Self { ground, epoch: Epoch(high ^ low) }
+        let of = |epoch: u64| Epoch(high ^ low ^ (epoch - FIRST_EPOCH).wrapping_mul(EPOCH_STRIDE));
+        Self { ground, epochs: epochs.into_iter().map(of).collect() }
     }
 
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
+    /// The epoch of a user's inbox.
+    pub fn epoch(&self, user: UserId) -> Epoch {
+        self.epochs[usize::from(self.ground.place(&Owner::Inbox(user)).0)]
     }
 
     /// Where an inbox stands: one row.
@@ -88,6 +95,10 @@ impl Inbox {
     }
 
     async fn snapshot(&self, user: UserId) -> Result<Snapshot, StoreError> {
-        self.ground.store(self.ground.place(&Owner::Inbox(user))).snapshot().await
+        let shard = self.ground.place(&Owner::Inbox(user));
+        if !self.ground.is_readable(shard) {
+            return Err(StoreError::Reopening);
+        }
+        self.ground.store(shard).snapshot().await
     }
 }

@@ -61,6 +61,10 @@ impl Ground for Hamlet {
         &self.visible[usize::from(shard.0)]
     }
 
+    fn is_readable(&self, _: ShardIndex) -> bool {
+        true
+    }
+
     fn replayed(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }

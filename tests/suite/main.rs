@@ -26,6 +26,7 @@ mod counters;
 mod dead_letters;
 mod durability;
 mod exactly_once;
+mod failover;
 mod hints;
 mod http_edges;
 mod identifiers;

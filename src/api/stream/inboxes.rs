@@ -34,7 +34,7 @@ impl Inboxes for StreamInboxes {
     fn standing(&self, user: UserId) -> LocalBoxFuture<'_, Result<Standing, Refusal>> {
         async move {
             let state = self.inbox.state(user).await.map_err(unread)?;
-            let epoch = self.inbox.epoch().to_string();
+            let epoch = self.inbox.epoch(user).to_string();
             Ok(Standing { epoch, seq: state.seq, min_seq: state.min_seq, unread: state.unread })
         }
         .boxed_local()

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use crate::substrate::store::Tenure;
 use crate::support::data_folder::write_atomically;
 use crate::support::lock::lock;
 use crate::vocabulary::ids::Position;
@@ -21,6 +22,8 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
+    /// The primary that may be written to: no other.
+    pub tenure: Tenure,
     /// The journal may have given back entries of the shard up to here, so it must have them.
     pub complete_to: Position,
 }
@@ -91,7 +94,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let expectations = Expectations::open(folder.path()).expect("opens");
         assert_eq!(expectations.of("s1"), None);
-        let expected = |complete_to| Expected { complete_to: Position(complete_to) };
+        let expected = |complete_to| Expected { complete_to: Position(complete_to), ..Expected::default() };
         expectations.set([("s1", expected(7)), ("s2", expected(8))]).expect("writes");
         expectations.set([("s2", expected(9))]).expect("writes");
 

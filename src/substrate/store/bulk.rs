@@ -71,6 +71,8 @@ pub(super) struct Link {
     pub(super) shapes: Arc<Shapes>,
     /// How long it waits for an answer.
     pub(super) patience: Option<Duration>,
+    /// The epoch that its database must carry, if that is known.
+    pub(super) epoch: Option<u64>,
 }
 
 /// Waits for an answer as long as is allowed: what is not answered by then is lost with its connection.

@@ -2,12 +2,14 @@
 //! come out. A database that would not keep what it is told is refused.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
 use super::error::StoreError;
+use super::tenure::{PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
 
 mod postgres;
@@ -93,6 +95,8 @@ const STATEMENTS_KEPT: usize = 256;
 
 /// The two pools of a shard.
 pub(super) struct Pools {
+    /// What new connections are held to, once it is known.
+    pub(super) tenure: Arc<OnceLock<Tenure>>,
     pub(super) writer: DatabaseConnection,
     pub(super) reader: DatabaseConnection,
 }
@@ -102,6 +106,11 @@ pub(super) async fn open(backend: &Backend, options: &StoreOptions) -> Result<Po
         Backend::Sqlite(path) => open_sqlite(path, options).await,
         Backend::Postgres(url) => postgres::open(url, options).await,
     }
+}
+
+/// What a server that takes writes says of the shard, over a connection for this question alone.
+pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions) -> Result<PrimarySight, StoreError> {
+    postgres::sight(url, options).await
 }
 
 /// One connection to a standby, made when it is first used.
@@ -125,7 +134,7 @@ async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, Store
         connect.read_only(true).pragma("query_only", "on").pragma("cache_size", READER_CACHE)
     }))
     .await?;
-    Ok(Pools { writer, reader })
+    Ok(Pools { tenure: Arc::default(), writer, reader })
 }
 
 fn sqlite_options(

@@ -37,6 +37,12 @@ pub enum StoreError {
     NoAnswer { waited: std::time::Duration },
     #[error("{address} takes no writes: it is a standby, or default_transaction_read_only is on")]
     OnlyReads { address: String },
+    #[error("the database carries the epoch {found} of its shard, and {expected} is expected: another primary has taken its place")]
+    OtherEpoch { found: u64, expected: u64 },
+    #[error("the shard has a new primary, and is brought up to date")]
+    Reopening,
+    #[error("none of the shard's hosts is its primary: {hosts}")]
+    NoPrimary { hosts: String },
     #[error("{address} is no standby: it replays nobody's log")]
     NoStandby { address: String },
     #[error("the database runs with {setting} = {found}: {breaks}")]
@@ -70,7 +76,13 @@ impl StoreError {
         match self {
             Self::Database(error) => database_kind(error),
             Self::Connect { source, .. } => sqlx_kind(source),
-            Self::File { .. } | Self::NoAnswer { .. } | Self::OnlyReads { .. } | Self::NoStandby { .. } => StoreErrorKind::Unavailable,
+            Self::File { .. }
+            | Self::NoAnswer { .. }
+            | Self::OnlyReads { .. }
+            | Self::NoStandby { .. }
+            | Self::OtherEpoch { .. }
+            | Self::NoPrimary { .. }
+            | Self::Reopening => StoreErrorKind::Unavailable,
             Self::Fenced => StoreErrorKind::Fenced,
             Self::NewerSchema { .. } => StoreErrorKind::NewerSchema,
             Self::NotForward

@@ -10,6 +10,7 @@ use crate::vocabulary::owner::Lane;
 use super::bulk::Link;
 use super::error::StoreError;
 use super::rows::{LaneRow, SourceLane};
+use super::tenure::{check_epoch, epoch_query};
 use super::values::{lane, number, position, source_lane, stored};
 
 /// One step of a lane.
@@ -21,7 +22,7 @@ pub struct LaneMove {
     pub next: Position,
 }
 
-/// All lanes in one statement. It must change as many rows as there are moves.
+/// All lanes in one statement, if the shard carries the expected epoch. It must change as many rows as there are moves.
 pub(super) async fn advance(link: &Link, moves: &[LaneMove]) -> Result<(), StoreError> {
     if moves.iter().any(|step| step.next <= step.known) {
         return Err(StoreError::NotForward);
@@ -36,12 +37,19 @@ pub(super) async fn advance(link: &Link, moves: &[LaneMove]) -> Result<(), Store
     }
     let known = padded().map(|step| (i64::from(step.lane.0), stored(step.known.0)));
     let listed = Query::select().column(Asterisk).from_values(known, "known").take();
-    let update = Query::update()
+    let mut update = Query::update();
+    update
         .table(lanes::Entity)
         .value(lanes::Column::Applied, next)
-        .and_where(Expr::tuple([Expr::col(lanes::Column::Lane), Expr::col(lanes::Column::Applied)]).in_subquery(listed))
-        .take();
-    expect_changed(link, &update, moves.len() as u64).await
+        .and_where(Expr::tuple([Expr::col(lanes::Column::Lane), Expr::col(lanes::Column::Applied)]).in_subquery(listed));
+    if let Some(epoch) = link.epoch {
+        update.and_where(Expr::val(stored(epoch)).in_subquery(epoch_query()));
+    }
+    if link.execute(&update).await? == moves.len() as u64 {
+        return Ok(());
+    }
+    check_epoch(link).await?;
+    Err(StoreError::Fenced)
 }
 
 /// Takes the rows of these lanes in ascending order, so that two who need several never wait for each other in a circle.

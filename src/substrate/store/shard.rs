@@ -1,6 +1,6 @@
 //! The door of one shard's database: opening it, its schema, who it is, and the two kinds of transactions.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
@@ -26,7 +26,8 @@ use super::kept_writes;
 use super::post_sight;
 use super::rows::{Role, Rows};
 use super::snapshot::Snapshot;
-use super::values::{get, number, small, unsigned_or_null};
+use super::tenure::Tenure;
+use super::values::{get, number, small, unsigned, unsigned_or_null};
 use super::write_tx::WriteTx;
 
 /// One shard's database. Cheap to clone.
@@ -38,6 +39,8 @@ pub struct Store {
     shapes: Arc<Shapes>,
     /// How long it waits for an answer.
     patience: Option<Duration>,
+    /// Of the only primary that it writes to, once that is known.
+    tenure: Arc<OnceLock<Tenure>>,
     /// The name of its file, by which a fault is planted in one shard only.
     #[cfg(feature = "faults")]
     file: Arc<str>,
@@ -59,12 +62,14 @@ pub struct ShardIdentity {
     pub shard_name: Option<String>,
     /// How many lanes it was made with.
     pub lanes: u16,
+    /// Raised each time another primary takes over.
+    pub epoch: u64,
     /// It says that it has all its entries up to here; `None` if it was never asked to say so.
     pub complete_to: Option<Position>,
 }
 
 /// The one row of the table `shard`.
-const SHARD_ROW: i64 = 1;
+pub(super) const SHARD_ROW: i64 = 1;
 /// Rows that one purge takes away, so that it does not hold the writer for long; the caller comes again while it gets this many.
 pub const PURGE_ROWS_MAX: u64 = 1000;
 
@@ -78,6 +83,7 @@ impl Store {
             reader: pools.reader,
             shapes: Arc::default(),
             patience: options.patience(backend),
+            tenure: pools.tenure,
             #[cfg(feature = "faults")]
             file: backend.file_stem().into(),
         })
@@ -173,14 +179,7 @@ impl Store {
     /// Writes down that the shard has all its entries up to `through`, but for those that are parked for it. It never goes back.
     pub async fn complete_to_raise(&self, through: Position) -> Result<(), StoreError> {
         let tx = self.begin().await?;
-        let complete_to = || Expr::col(shard::Column::CompleteTo);
-        let update = Query::update()
-            .table(shard::Entity)
-            .value(shard::Column::CompleteTo, number(through.0))
-            .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
-            .and_where(complete_to().is_null().or(complete_to().lt(number(through.0))))
-            .take();
-        tx.link.execute(&update).await?;
+        raise_complete_to(&tx.link, through).await?;
         tx.commit().await
     }
 
@@ -191,7 +190,7 @@ impl Store {
         self.plant_read_only().await?;
         let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
         let transaction = answered(self.patience, self.writer.begin_with_options(immediate)).await?;
-        Ok(WriteTx { link: self.link(transaction) })
+        Ok(WriteTx { link: self.link(transaction), is_checked: false })
     }
 
     /// A consistent state to read from.
@@ -276,6 +275,10 @@ impl Store {
         self.patience
     }
 
+    pub(super) fn tenure(&self) -> &OnceLock<Tenure> {
+        &self.tenure
+    }
+
     /// A planted fault: SQLite itself refuses to write, as on a file system that became read-only.
     #[cfg(feature = "faults")]
     async fn plant_read_only(&self) -> Result<(), StoreError> {
@@ -286,13 +289,25 @@ impl Store {
     }
 
     fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {
-        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience }
+        let epoch = self.tenure.get().map(|tenure| tenure.epoch);
+        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience, epoch }
     }
+}
+
+pub(super) async fn raise_complete_to(link: &Link, through: Position) -> Result<(), StoreError> {
+    let complete_to = || Expr::col(shard::Column::CompleteTo);
+    let update = Query::update()
+        .table(shard::Entity)
+        .value(shard::Column::CompleteTo, number(through.0))
+        .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
+        .and_where(complete_to().is_null().or(complete_to().lt(number(through.0))))
+        .take();
+    link.execute(&update).await.map(|_| ())
 }
 
 async fn identity(link: &Link) -> Result<ShardIdentity, StoreError> {
     let query = Query::select()
-        .columns([shard::Column::Journal, shard::Column::ShardName, shard::Column::CompleteTo])
+        .columns([shard::Column::Journal, shard::Column::ShardName, shard::Column::CompleteTo, shard::Column::Epoch])
         .from(shard::Entity)
         .and_where(Expr::col(shard::Column::Id).eq(SHARD_ROW))
         .take();
@@ -306,5 +321,11 @@ async fn identity(link: &Link) -> Result<ShardIdentity, StoreError> {
     let count = Query::select().expr(Expr::col(lanes::Column::Lane).count()).from(lanes::Entity).take();
     let counted = link.rows(&count).await?;
     let lanes = counted.first().map_or(Ok(0), |row| small(row, 0))?;
-    Ok(ShardIdentity { journal, shard_name: get(row, 1)?, lanes, complete_to: unsigned_or_null(row, 2)?.map(Position) })
+    Ok(ShardIdentity {
+        journal,
+        shard_name: get(row, 1)?,
+        lanes,
+        complete_to: unsigned_or_null(row, 2)?.map(Position),
+        epoch: unsigned(row, 3)?,
+    })
 }

@@ -71,7 +71,11 @@ impl Store {
     }
 }
 
-async fn one_row(connection: &DatabaseConnection, patience: Option<Duration>, question: &'static str) -> Result<QueryResult, StoreError> {
+pub(super) async fn one_row(
+    connection: &DatabaseConnection,
+    patience: Option<Duration>,
+    question: &'static str,
+) -> Result<QueryResult, StoreError> {
     let row = answered(patience, connection.query_one_raw(Statement::from_string(DbBackend::Postgres, question))).await?;
     row.ok_or_else(|| StoreError::Database(DbErr::Query(RuntimeErr::Internal(format!("no answer to {question}")))))
 }

@@ -61,7 +61,7 @@ impl WriteTx {
     pub async fn standings(&mut self, mut keys: Vec<StandingKey>) -> Result<HashMap<StandingKey, StandingRow>, StoreError> {
         keys.sort_unstable();
         keys.dedup();
-        let Link { transaction, backend, shapes, patience } = &self.link;
+        let Link { transaction, backend, shapes, patience, .. } = &self.link;
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(STANDINGS_MAX) {
             let Some(last) = chunk.last() else { continue };

@@ -12,18 +12,23 @@ use super::lanes::{self, LaneMove};
 use super::posts::{PostCounts, PostLikes, Posts, Subscriptions};
 use super::relations::{AuthorPosts, Mutes, Relations, UserCounts};
 use super::rows::{DeadLetterRow, EventsRow, Needs, Rows, SourceLane};
+use super::tenure::check_epoch;
 use super::{dead_letters, events, kept_writes, load};
 
 /// A transaction that writes. Dropped without [`WriteTx::commit`], nothing of it is kept.
 pub struct WriteTx {
     pub(super) link: Link,
+    /// Its database carries the expected epoch.
+    pub(super) is_checked: bool,
 }
 
 impl WriteTx {
     /// Moves lanes on, each from where it is known to stand; [`StoreError::Fenced`] if one stands elsewhere, and then the
     /// transaction is only good for being dropped. The first thing that a batch does.
     pub async fn lanes_advance(&mut self, moves: &[LaneMove]) -> Result<(), StoreError> {
-        lanes::advance(&self.link, moves).await
+        lanes::advance(&self.link, moves).await?;
+        self.is_checked = !moves.is_empty();
+        Ok(())
     }
 
     /// Holds these lanes until the transaction ends, without moving them.
@@ -87,6 +92,9 @@ impl WriteTx {
         fail::fail_point!("store::commit");
         #[cfg(feature = "faults")]
         crate::support::faults::slow_commit().await;
+        if !self.is_checked {
+            check_epoch(&self.link).await?;
+        }
         let Link { transaction, patience, .. } = self.link;
         answered(patience, transaction.commit()).await?;
         fail::fail_point!("store::committed");

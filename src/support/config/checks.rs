@@ -73,14 +73,12 @@ fn check_members(config: &Config) -> Result<(), ConfigError> {
         if !names.insert(member.name.as_str()) {
             return Err(ConfigError::value(key("name"), format!("must be unique, but another member is named {:?} too", member.name)));
         }
-        let database = match member.postgres_url() {
-            Some(url) => url.address(),
-            None => member.sqlite_file(&config.data.dir).unwrap_or_default().to_string_lossy().into_owned(),
-        };
-        if !databases.insert(database) {
+        let mut places: Vec<String> = member.postgres_hosts().iter().map(PostgresUrl::address).collect();
+        places.extend(member.sqlite_file(&config.data.dir).map(|file| file.to_string_lossy().into_owned()));
+        if !places.into_iter().all(|place| databases.insert(place)) {
             return Err(ConfigError::value(key("url"), "must be unique, but another member has the same database"));
         }
-        if member.postgres_url().is_some() != members[0].postgres_url().is_some() {
+        if member.is_in_postgres() != members[0].is_in_postgres() {
             let problem = "must be of the same kind as that of the first member: SQLite beside PostgreSQL is not served, since what is promised \
                            for the one does not hold for the other";
             return Err(ConfigError::value(key("url"), problem));
@@ -101,7 +99,7 @@ fn check_member(member: &Member, key: impl Fn(&str) -> String) -> Result<(), Con
         return Err(ConfigError::value(key("name"), problem));
     }
     if PostgresUrl::is_meant(&member.url) {
-        PostgresUrl::parse(&member.url).map_err(|problem| ConfigError::value(key("url"), problem))?;
+        PostgresUrl::parse_hosts(&member.url).map_err(|problem| ConfigError::value(key("url"), problem))?;
     } else if member.sqlite_file(std::path::Path::new("")).is_none() {
         let scheme = member.url.split(':').next().unwrap_or_default();
         let problem = format!("expected \"sqlite:FILE\" or \"postgres://USER@HOST:PORT/DATABASE\", found a URL of the scheme {scheme:?}");
@@ -119,13 +117,12 @@ fn check_replicas(member: &Member, key: impl Fn(&str) -> String) -> Result<(), C
     if member.replicas.len() > REPLICAS_MAX {
         return refused(format!("at most {REPLICAS_MAX}, found {}", member.replicas.len()));
     }
-    let Some(primary) = member.postgres_url() else {
-        return match member.replicas.first() {
-            Some(_) => refused("a SQLite file has no standbys: leave it out".to_owned()),
-            None => Ok(()),
-        };
-    };
-    let mut addresses = HashSet::from([primary.address()]);
+    let hosts = member.postgres_hosts();
+    if hosts.is_empty() && !member.replicas.is_empty() {
+        return refused("a SQLite file has no standbys: leave it out".to_owned());
+    }
+    // Of several hosts each may be the primary or a standby, and so stand in both places.
+    let mut addresses: HashSet<String> = hosts.iter().filter(|_| hosts.len() == 1).map(PostgresUrl::address).collect();
     for (index, replica) in member.replicas.iter().enumerate() {
         let key = key(&format!("replicas.{index}"));
         let url = match PostgresUrl::is_meant(replica) {

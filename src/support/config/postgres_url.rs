@@ -10,6 +10,8 @@ use reqwest::Url;
 /// The options of a URL: how the connection is protected, and a socket's folder in place of a host.
 const OPTIONS: [&str; 5] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host"];
 const TLS_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// Hosts of one URL: all are asked at once when the primary is looked for.
+const HOSTS_MAX: usize = 8;
 /// What PostgreSQL listens on if nothing else is said.
 const PORT: u16 = 5432;
 
@@ -58,6 +60,32 @@ impl PostgresUrl {
             return Err("must name a host: \"postgres://USER@HOST:PORT/DATABASE\"".to_owned());
         }
         Ok(url)
+    }
+
+    /// Takes the text of a URL that may name several hosts, `postgres://USER@ONE:5432,TWO:5432/DATABASE`: a URL for each, in their order.
+    pub fn parse_hosts(text: &str) -> Result<Vec<Self>, String> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Self::parse(text).map(|url| vec![url]) };
+        let (authority, place) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+        let hosts: Vec<&str> = hosts.split(',').collect();
+        if hosts.len() == 1 {
+            return Self::parse(text).map(|url| vec![url]);
+        }
+        if hosts.len() > HOSTS_MAX {
+            return Err(format!("names {} hosts, {HOSTS_MAX} at most", hosts.len()));
+        }
+        let mut urls: Vec<Self> = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let url = Self::parse(&format!("{scheme}://{user}@{host}{place}"))?;
+            if url.option("host").is_some() {
+                return Err("may have the option host only where it names one host".to_owned());
+            }
+            if urls.iter().any(|other| other.address() == url.address()) {
+                return Err("names a host twice".to_owned());
+            }
+            urls.push(url);
+        }
+        Ok(urls)
     }
 
     /// The whole URL, its password included: for the driver alone.
@@ -137,6 +165,25 @@ mod tests {
             ("postgres://me:hunter2@db/x?host=other", "folder of a socket"),
         ] {
             let problem = PostgresUrl::parse(text).expect_err(text);
+            assert!(problem.contains(says) && !problem.contains("hunter2"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_several_hosts_is_one_for_each_with_all_else_in_common() {
+        let urls = PostgresUrl::parse_hosts("postgres://me:pw@one:1,two/x?sslmode=require").expect("URLs");
+        let texts: Vec<&str> = urls.iter().map(PostgresUrl::secret_text).collect();
+        assert_eq!(texts, ["postgres://me:pw@one:1/x?sslmode=require", "postgres://me:pw@two/x?sslmode=require"]);
+        assert_eq!(PostgresUrl::parse_hosts("postgres://me@one/x").map(|urls| urls.len()), Ok(1));
+        let nine = (0..9).map(|number| format!("h{number}")).collect::<Vec<_>>().join(",");
+        for (text, says) in [
+            ("postgres://me:hunter2@one,two", "name a database"),
+            ("postgres://me:hunter2@one,/x", "expected"),
+            ("postgres://me:hunter2@one,one:5432/x", "twice"),
+            ("postgres://me:hunter2@one,two/x?host=/run", "one host"),
+            (&format!("postgres://me:hunter2@{nine}/x"), "at most"),
+        ] {
+            let problem = PostgresUrl::parse_hosts(text).expect_err(text);
             assert!(problem.contains(says) && !problem.contains("hunter2"), "{text}: {problem}");
         }
     }

@@ -72,8 +72,12 @@ fn quote(text: &str) -> String {
 
 /// Takes the password out of a URL.
 fn mask(text: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(text) else { return text.to_owned() };
-    if url.password().is_some() && url.set_password(Some(MASK)).is_ok() { url.into() } else { text.to_owned() }
+    // By hand: one with several hosts is no URL to others.
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let Some((user, hosts)) = authority.rsplit_once('@') else { return text.to_owned() };
+    let Some((name, _)) = user.split_once(':') else { return text.to_owned() };
+    format!("{scheme}://{name}:{MASK}@{hosts}{}", &rest[authority.len()..])
 }
 
 #[cfg(test)]
@@ -83,6 +87,7 @@ mod tests {
     #[test]
     fn a_password_in_a_url_is_masked_and_other_text_is_left_alone() {
         assert_eq!(mask("postgres://me:secret@db/x"), "postgres://me:***@db/x");
+        assert_eq!(mask("postgres://me:secret@one:1,two/x?sslmode=require"), "postgres://me:***@one:1,two/x?sslmode=require");
         assert_eq!(mask("https://me@keys.example/jwks"), "https://me@keys.example/jwks");
         assert_eq!(mask("sqlite:s1.db"), "sqlite:s1.db");
     }

@@ -130,7 +130,8 @@ pub enum Strategy {
 pub struct Member {
     /// How logs, metrics and the topology call it.
     pub name: String,
-    /// `sqlite:FILE`, relative to the data folder, or `postgres://USER@HOST:PORT/DATABASE`; all members are of one kind.
+    /// `sqlite:FILE`, relative to the data folder, or `postgres://USER@HOST:PORT/DATABASE`, also with several hosts
+    /// and commas between them; all members are of one kind.
     pub url: String,
     /// The URLs of its streaming standbys. The journal keeps what none of them has replayed.
     #[serde(default)]
@@ -157,9 +158,13 @@ impl Member {
         Some(data_dir.join(file.strip_prefix("//").unwrap_or(file)))
     }
 
-    /// The URL of a PostgreSQL member.
-    pub fn postgres_url(&self) -> Option<PostgresUrl> {
-        PostgresUrl::parse(&self.url).ok().filter(|_| PostgresUrl::is_meant(&self.url))
+    /// The hosts of a PostgreSQL member, one at least; none of another.
+    pub fn postgres_hosts(&self) -> Vec<PostgresUrl> {
+        if PostgresUrl::is_meant(&self.url) { PostgresUrl::parse_hosts(&self.url).unwrap_or_default() } else { Vec::new() }
+    }
+
+    pub fn is_in_postgres(&self) -> bool {
+        !self.postgres_hosts().is_empty()
     }
 }
 

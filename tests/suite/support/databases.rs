@@ -153,7 +153,7 @@ impl Drop for Databases {
             runtime.block_on(async {
                 for shard in shards {
                     let mut options = ConnectOptions::new(shard.cluster.clone());
-                    options.max_connections(1).sqlx_logging(false);
+                    options.max_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(3));
                     // A cluster of its own may be gone already.
                     let Ok(session) = Database::connect(options).await else { continue };
                     let _left = session.execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", shard.database())).await;
@@ -180,6 +180,19 @@ impl Cluster {
     /// A streaming standby of it, in a cluster of its own.
     pub(crate) fn standby(&self) -> Self {
         Self { url: tool(&["standby", &self.url]).trim().to_owned() }
+    }
+
+    /// A standby becomes a primary, with what it has received.
+    pub(crate) fn promote(&self) {
+        tool(&["promote", &self.url]);
+    }
+
+    /// A standby hears nothing more of its primary.
+    pub(crate) async fn stop_receiving(&self) {
+        execute(&self.url, "ALTER SYSTEM SET primary_conninfo = ''").await;
+        execute(&self.url, "SELECT pg_reload_conf()").await;
+        let deaf = async || (number(&self.url, "SELECT count(*) FROM pg_stat_wal_receiver").await == 0).then_some(());
+        within(Duration::from_secs(20), "the standby to stop receiving", deaf).await;
     }
 
     /// A standby goes on receiving, and shows nothing new, until [`Cluster::resume_replay`].

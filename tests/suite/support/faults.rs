@@ -121,6 +121,8 @@ pub(crate) const PLACE_EARLY: &str = "standbys::place_early";
 /// ledger standbys: with `return`, nothing waits for standbys. Breaks G1 over a failover.
 pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
 
+/// store: with `return`, no epoch is compared: any server that takes writes will do. Breaks G2 over a failover.
+pub(crate) const SKIP_EPOCH: &str = "store::skip_epoch";
 /// ledger recovery: with `return`, a shard is not asked at the start whether it has what the journal gave back. Breaks G1 over an old copy.
 pub(crate) const SKIP_COMPLETE: &str = "recovery::skip_complete";
 

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod facts;
 pub(crate) mod faults;
+pub(crate) mod followed;
 pub(crate) mod history;
 pub(crate) mod inboxes;
 pub(crate) mod load;

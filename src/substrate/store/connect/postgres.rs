@@ -4,15 +4,19 @@
 //! session that hangs, or whose client is gone, ends by itself and gives up what it holds. Passwords are in no error.
 
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sea_orm::sqlx::{ConnectOptions as _, Connection as _, Error as SqlxError, query_scalar};
+use sea_orm::sqlx::{ConnectOptions as _, Connection as _, Error as SqlxError, query_as, query_scalar};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 use super::{Pools, STATEMENTS_KEPT, StoreOptions, common_options, quiet};
 use crate::substrate::store::error::StoreError;
+use crate::substrate::store::tenure::{FIRST_EPOCH, PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
+use crate::support::faults::planted;
+use crate::vocabulary::ids::Position;
 
 const IDLE_CONNECTIONS_MIN: u32 = 1;
 /// A connection that stood idle this long is tried before it is used: the server may have started again meanwhile, and then all are dead.
@@ -52,7 +56,9 @@ pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions) -> Result<Po
     let mut first = connected.map_err(failed)?;
     tokio::time::timeout(waited, assert_is_safe(&mut first, &address)).await.map_err(|_elapsed| StoreError::NoAnswer { waited })??;
     let _gone = first.close().await;
-    Ok(Pools { writer: pool(url, options, Role::Writes).await?, reader: pool(url, options, Role::Reads).await? })
+    let tenure = Arc::default();
+    let writer = pool(url, options, Role::Writes, &tenure).await?;
+    Ok(Pools { reader: pool(url, options, Role::Reads, &tenure).await?, writer, tenure })
 }
 
 pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {
@@ -64,13 +70,73 @@ pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result
     Ok(Database::connect(connect).await?)
 }
 
-async fn pool(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<DatabaseConnection, StoreError> {
+/// What makes one primary's log another than that of the one before; nothing on a standby.
+const TIMELINE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN '0' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
+/// PostgreSQL: undefined_table, undefined_column. Such a database is empty, or of an earlier release.
+const NOT_THERE: [&str; 2] = ["42P01", "42703"];
+
+/// Connects for one question.
+pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions) -> Result<PrimarySight, StoreError> {
+    let address = url.address();
+    let failed = |source: SqlxError| StoreError::Connect { address: address.clone(), source };
+    let session = session(url, options, Role::Writes)?;
+    let looked = async {
+        let mut connection = session.connect().await.map_err(failed)?;
+        if answer(&mut connection, "SHOW transaction_read_only", &address).await? == "on" {
+            return Err(StoreError::OnlyReads { address: address.clone() });
+        }
+        let timeline = timeline(&mut connection).await.map_err(failed)?;
+        let row = query_as::<_, (i64, Option<i64>)>("SELECT epoch, complete_to FROM shard").fetch_optional(&mut connection).await;
+        let row = match row {
+            Err(SqlxError::Database(error)) if error.code().is_some_and(|code| NOT_THERE.contains(&&*code)) => None,
+            row => row.map_err(failed)?,
+        };
+        let _gone = connection.close().await;
+        let epoch = row.map_or(FIRST_EPOCH, |(epoch, _)| epoch.cast_unsigned());
+        let complete_to = row.and_then(|(_, complete_to)| complete_to).map(|position| Position(position.cast_unsigned()));
+        Ok(PrimarySight { tenure: Tenure { epoch, timeline }, complete_to })
+    };
+    let waited = options.pool_wait;
+    tokio::time::timeout(waited, looked).await.map_err(|_elapsed| StoreError::NoAnswer { waited })?
+}
+
+async fn timeline(connection: &mut PgConnection) -> Result<Option<u32>, SqlxError> {
+    let name: String = query_scalar(TIMELINE).fetch_one(connection).await?;
+    Ok(u32::from_str_radix(&name, 16).ok().filter(|timeline| *timeline > 0))
+}
+
+/// Refuses a new connection to a server that is not the one that was chosen: the name may lead to another now.
+async fn assert_tenure(connection: &mut PgConnection, tenure: &OnceLock<Tenure>) -> Result<(), SqlxError> {
+    let Some(expected) = tenure.get() else { return Ok(()) };
+    let timeline = timeline(connection).await?;
+    let epoch: i64 = query_scalar("SELECT epoch FROM shard").fetch_one(connection).await?;
+    let found = Tenure { epoch: epoch.cast_unsigned(), timeline };
+    if found == *expected || planted("store::skip_epoch") {
+        return Ok(());
+    }
+    Err(SqlxError::Protocol(format!("another server answers: it has {found:?}, and {expected:?} is expected")))
+}
+
+async fn pool(
+    url: &PostgresUrl,
+    options: &StoreOptions,
+    role: Role,
+    tenure: &Arc<OnceLock<Tenure>>,
+) -> Result<DatabaseConnection, StoreError> {
     let session = session(url, options, role)?;
     let connections = if role == Role::Writes { options.writers } else { options.readers };
     // The address is only there to say which driver: the session below is what connects.
     let mut connect: ConnectOptions = common_options("postgres://localhost".to_owned(), connections, options);
     connect.min_connections(IDLE_CONNECTIONS_MIN).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
     connect.map_sqlx_postgres_opts(move |_| session.clone());
+    let tenure = Arc::clone(tenure);
+    connect.map_sqlx_postgres_pool_opts(move |pool| {
+        let tenure = Arc::clone(&tenure);
+        pool.after_connect(move |connection, _| {
+            let tenure = Arc::clone(&tenure);
+            Box::pin(async move { assert_tenure(connection, &tenure).await })
+        })
+    });
     Ok(Database::connect(connect).await?)
 }
 
