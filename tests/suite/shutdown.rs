@@ -90,7 +90,8 @@ async fn a_waiting_answer_is_given_before_the_end() {
     server.kill();
     server.restart_with(Settings::default().without_workers()).await;
 
-    let waiting = tokio::task::JoinSet::from_iter([ann.write_post("Held").wait(30).send()]);
+    // Shorter than a stop may take: what waits longer is cut off.
+    let waiting = tokio::task::JoinSet::from_iter([ann.write_post("Held").wait(10).send()]);
     // Her own reads show it from the moment on at which it is accepted.
     let posts = format!("/v1/users/{}/posts", ann.id);
     within(STOP_TIMEOUT, "the write to be accepted", async || (!ann.all_items(&posts).await.is_empty()).then_some(())).await;
