@@ -293,6 +293,7 @@ impl App {
         let journal = Arc::clone(&self.ledger.journal);
         let _closed = tokio::task::spawn_blocking(move || journal.close()).await;
         self.actors.drain(DRAIN_PATIENCE).await;
+        journal_keeper::record_complete(&self.ledger, DRAIN_PATIENCE).await;
         for shard in &self.ledger.shards {
             if let Err(error) = shard.store.close().await.and(shard.standbys.close().await) {
                 tracing::warn!(shard = %shard.name, error = %crate::support::chain::Chain(&error), "closing the shard's database");

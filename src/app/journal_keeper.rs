@@ -147,7 +147,7 @@ impl JournalKeeper {
     /// Has the shards write down that they have all up to `through`; says how far all of them have, or what they lack is parked.
     async fn complete(&mut self, through: Position) -> Position {
         let ledger = Arc::clone(&self.ledger);
-        let asked = ledger.shards.iter().zip(&self.shards).map(|(shard, kept)| complete_one(shard, *kept, through));
+        let asked = ledger.shards.iter().zip(&self.shards).map(|(shard, kept)| complete_one(&ledger, shard, *kept, through));
         self.shards = join_all(asked).await;
         self.shards.iter().map(|kept| kept.expected.complete_to.max(kept.parked)).min().unwrap_or(through).min(through)
     }
@@ -159,15 +159,32 @@ impl JournalKeeper {
     }
 }
 
+/// At an orderly stop: a copy of a shard that is made now says how far it is, and can take its place later. Without it, it says what it
+/// said when a segment was given back last. What does not answer in time is left as it is.
+pub(super) async fn record_complete(ledger: &Ledger, patience: Duration) {
+    let released = ledger.backlog.released_through();
+    let asked = ledger.shards.iter().map(|shard| record_one(ledger, shard, released));
+    let _late = tokio::time::timeout(patience, join_all(asked)).await;
+}
+
+/// Has a shard write down that it has all up to `through`, but for what waits for it in its parking segments; says up to where.
+async fn record_one(ledger: &Ledger, shard: &Shard, through: Position) -> Option<Position> {
+    let has = ledger.backlog.first_parked(shard.index).map_or(through, |parked| through.min(Position(parked.0 - 1)));
+    match shard.store.complete_to_raise(has).await {
+        Ok(()) => Some(has),
+        Err(error) => {
+            tracing::debug!(shard = %shard.name, error = %Chain(&error), "the shard cannot write down how far it is");
+            None
+        }
+    }
+}
+
 /// A shard that has standbys counts as complete when one of them says so too: its log brings the row after all that the row speaks of.
-async fn complete_one(shard: &Shard, mut kept: Kept, through: Position) -> Kept {
+async fn complete_one(ledger: &Ledger, shard: &Shard, mut kept: Kept, through: Position) -> Kept {
     kept.behind = kept.behind.saturating_add(1);
     if kept.recorded < through {
-        if let Err(error) = shard.store.complete_to_raise(through).await {
-            tracing::debug!(shard = %shard.name, error = %Chain(&error), "the shard cannot write down how far it is");
-            return kept;
-        }
-        kept.recorded = through;
+        let Some(recorded) = record_one(ledger, shard, through).await else { return kept };
+        kept.recorded = kept.recorded.max(recorded);
     }
     let complete_to =
         if planted("standbys::skip_wait") { kept.recorded } else { shard.standbys.complete_to().await.unwrap_or(kept.recorded) };

@@ -225,7 +225,8 @@ impl Operations for Operator {
                 resource: entry.command.resource(entry.author),
                 key: entry.key.clone(),
                 rejection: Some(Rejection::Discarded),
-                accepted_at: self.ledger.clock.now(),
+                // Later than what is kept for its key, also where the clock was set back.
+                accepted_at: self.ledger.clock.now().max(entry.accepted_at + 1),
             };
             let authors = &self.ledger.shard_of(&Owner::User(entry.author)).store;
             let mut transaction = authors.begin().await.map_err(unreadable)?;

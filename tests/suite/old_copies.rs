@@ -54,6 +54,11 @@ impl Copied {
                 break (post, shard);
             }
         };
+        let all_released = async || {
+            let journal = ann.admin_call(Method::GET, "/admin/journal").send().await.expect(200);
+            (journal.number_at("/waiting_entries") == 0).then_some(())
+        };
+        within(Duration::from_secs(60), "the journal to need nothing", all_released).await;
         server.terminate().await;
         let copy = tempfile::tempdir().expect("a folder");
         copy_files(&server.data(), copy.path(), &shard);

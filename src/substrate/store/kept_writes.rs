@@ -8,7 +8,7 @@ use crate::vocabulary::Millis;
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{UserId, WriteId};
 
-use super::bulk::{Key, Link, Table};
+use super::bulk::{Key, Link, Table, replace_if_not_lower};
 use super::error::StoreError;
 use super::values::{get, millis, number, unsigned, user};
 
@@ -45,11 +45,10 @@ impl Table for KeptWrites {
         values.extend([row.key.clone().into(), number(row.kept_until), row.payload.clone().into()]);
     }
 
-    /// The later word counts: a dead letter may be discarded after its key was kept.
+    /// The later word counts, whenever it arrives: a dead letter may be discarded after its key was kept, or while its key is on the way.
     fn on_conflict() -> OnConflict {
-        OnConflict::column(kept_writes::Column::Write)
-            .update_columns([kept_writes::Column::KeptUntil, kept_writes::Column::Payload])
-            .to_owned()
+        let is_replaced = |column: &kept_writes::Column| matches!(column, kept_writes::Column::KeptUntil | kept_writes::Column::Payload);
+        replace_if_not_lower::<Self>(kept_writes::Column::KeptUntil, is_replaced)
     }
 }
 

@@ -23,6 +23,7 @@ on_both!(
     a_shard_joins_one_journal_for_good,
     a_snapshot_does_not_see_later_commits,
     a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over,
+    of_two_words_on_a_kept_write_the_later_one_counts_whichever_arrives_first,
     a_key_that_comes_again_finds_the_newest_write,
     dead_letters_are_kept_whole_and_found_by_their_author,
     old_sessions_are_forgotten,
@@ -109,6 +110,20 @@ async fn a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over(s
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.kept_key(user(1), "a").await.expect("asks"), None);
     assert_eq!(snapshot.kept_key(user(1), "b").await.expect("asks"), Some(young));
+}
+
+/// A dead letter's key may still be on its way to the author when an operator discards it.
+async fn of_two_words_on_a_kept_write_the_later_one_counts_whichever_arrives_first(shard: TestShard) {
+    let (key_alone, discarded) = (KeptWrite { rejection: None, ..kept(4, Some("c"), 1_000) }, kept(4, Some("c"), 1_001));
+    for (number, order) in [[&key_alone, &discarded], [&discarded, &key_alone]].into_iter().enumerate() {
+        let write = WriteId::from_raw(40 + number as u64);
+        for word in order {
+            let kept_writes = vec![(user(1), KeptWrite { write, ..word.clone() })];
+            shard.save(&Rows { kept_writes, ..Rows::default() }).await;
+        }
+        let stands = shard.store.snapshot().await.expect("a snapshot").kept_write(user(1), write).await.expect("asks");
+        assert_eq!(stands.and_then(|kept| kept.rejection), Some(Rejection::Gone), "{number}");
+    }
 }
 
 async fn a_key_that_comes_again_finds_the_newest_write(shard: TestShard) {
