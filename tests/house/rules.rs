@@ -11,7 +11,7 @@ const FLOORS: [&str; 11] = ["vocabulary", "support", "substrate", "stream", "not
 const ACTIX_PLACES: [&str; 6] =
     ["src/support/mailbox.rs", "src/support/mailbox/", "src/app.rs", "src/app/", "src/cli/serve.rs", "src/api/"];
 const DATABASE_PLACES: [&str; 1] = ["src/substrate/store/"];
-const DATABASE_LIBRARIES: [&str; 5] = ["sea_orm", "sea_orm_migration", "sqlx", "sosik_entities", "sosik_migration"];
+const DATABASE_LIBRARIES: [&str; 6] = ["sea_orm", "sea_orm_migration", "sqlx", "rusqlite", "sosik_entities", "sosik_migration"];
 const MAILBOX: &str = "src/support/mailbox";
 
 /// One subject fits in a file; beyond that it is two.

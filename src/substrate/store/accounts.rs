@@ -1,7 +1,7 @@
 //! Accounts, sessions and names.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbErr, Value};
 use sosik_entities::{accounts, names, sessions};
 
 use crate::vocabulary::ids::{SessionId, UserId};
@@ -9,6 +9,7 @@ use crate::vocabulary::owner::NameKey;
 use crate::vocabulary::text::{Bio, DisplayName, Username};
 
 use super::bulk::{Key, Table, replace_if_higher, replace_if_not_lower};
+use super::line::Line;
 use super::rows::{AccountRow, NameRow, Role, SessionRow};
 use super::values::{get, millis, number, number_or_null, position, small, unreadable, unsigned, unsigned_or_null, user};
 
@@ -31,7 +32,7 @@ impl Table for Accounts {
         accounts::Column::BackedOffUntil,
     ];
 
-    fn read(row: &QueryResult) -> Result<(UserId, AccountRow), DbErr> {
+    fn read(row: &Line) -> Result<(UserId, AccountRow), DbErr> {
         let key = user(row, 0)?;
         let role = match get::<i64>(row, 5)? {
             ROLE_USER => Role::User,
@@ -98,7 +99,7 @@ impl Table for Sessions {
         sessions::Column::Position,
     ];
 
-    fn read(row: &QueryResult) -> Result<(SessionId, SessionRow), DbErr> {
+    fn read(row: &Line) -> Result<(SessionId, SessionRow), DbErr> {
         let key = SessionId::from_raw(unsigned(row, 0)?);
         let found = SessionRow {
             session: key,
@@ -137,7 +138,7 @@ impl Table for Names {
 
     const COLUMNS: &'static [names::Column] = &[names::Column::Name, names::Column::User, names::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(NameKey, NameRow), DbErr> {
+    fn read(row: &Line) -> Result<(NameKey, NameRow), DbErr> {
         Ok((NameKey::from_row(get(row, 0)?), NameRow { user: user(row, 1)?, position: position(row, 2)? }))
     }
 

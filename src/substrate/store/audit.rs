@@ -3,7 +3,7 @@
 //! Where the last page ended goes in; the next page comes out, an empty one at the end.
 
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Func, Order, Query, SubQueryStatement};
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{DbBackend, Value};
 use sosik_entities::{author_posts, comments, names, posts, relations};
 
 use crate::vocabulary::ids::{PostId, UserId};
@@ -11,6 +11,7 @@ use crate::vocabulary::owner::NameKey;
 
 use super::bulk::{Key, Table};
 use super::error::StoreError;
+use super::line::Line;
 use super::relations::{AuthorPosts, Relations};
 use super::rows::{AuthorPostRow, RelationRow};
 use super::snapshot::Snapshot;
@@ -213,10 +214,9 @@ impl Snapshot {
     pub async fn audit_counters(&mut self, table: CounterTable, after: Option<u64>) -> Result<Vec<Counted>, StoreError> {
         let after = after.map_or(BEFORE_ALL, u64::cast_signed);
         let values: Vec<Value> = vec![after.into(), AUDIT_ROWS.cast_signed().into()];
-        let statement = Statement::from_sql_and_values(self.link.backend, table.text(), values);
         let count = table.columns().len();
         let mut page = Vec::new();
-        for row in self.link.transaction.query_all_raw(statement).await? {
+        for row in self.link.rows_of(table.text(), values).await? {
             let stored = (1..=count).map(|index| get(&row, index)).collect::<Result<_, _>>()?;
             let rows = (count + 1..=2 * count).map(|index| get(&row, index)).collect::<Result<_, _>>()?;
             page.push(Counted { key: unsigned(&row, 0)?, stored, rows });
@@ -244,7 +244,7 @@ impl Snapshot {
             .order_by(table.key, Order::Asc)
             .limit(AUDIT_ROWS)
             .take();
-        let placed = |row: &QueryResult| -> Result<PlacedRows, StoreError> {
+        let placed = |row: &Line| -> Result<PlacedRows, StoreError> {
             Ok(PlacedRows { key: unsigned(row, 0)?, placed_by: unsigned_or_null(row, 1)?, rows: unsigned(row, 2)? })
         };
         self.link.rows(&query).await?.iter().map(placed).collect()
@@ -256,8 +256,8 @@ impl Snapshot {
             DbBackend::Sqlite => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
             _ => "SELECT pg_database_size(current_database())",
         };
-        let row = self.link.transaction.query_one_raw(Statement::from_string(self.link.backend, text)).await?;
-        row.map_or(Ok(0), |row| Ok(unsigned(&row, 0)?))
+        let rows = self.link.rows_of(text, Vec::new()).await?;
+        rows.first().map_or(Ok(0), |row| Ok(unsigned(row, 0)?))
     }
 
     pub async fn audit_names(&mut self, after: Option<&NameKey>) -> Result<Vec<NameKey>, StoreError> {

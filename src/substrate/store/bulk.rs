@@ -7,12 +7,13 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, ValueTuple};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Statement, StatementBuilder, Value};
+use sea_orm::{DbBackend, DbErr, EntityTrait, Value};
 
 use super::error::StoreError;
+use super::line::Line;
+use super::link::Link;
 
 /// The most keys that one statement looks for. A key has at most five parts, so this stays far below the 32766 parameters of
 /// SQLite and the 65535 of PostgreSQL.
@@ -38,7 +39,7 @@ pub(super) trait Table: 'static {
     /// All columns, those of the key first. `write` gives and `read` takes values in this order.
     const COLUMNS: &'static [<Self::Entity as EntityTrait>::Column];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, Self::Row), DbErr>;
+    fn read(row: &Line) -> Result<(Self::Key, Self::Row), DbErr>;
 
     fn write(key: &Self::Key, row: &Self::Row, values: &mut Vec<Value>);
 
@@ -64,36 +65,7 @@ impl Shapes {
     }
 }
 
-/// One transaction's connection, for reading or writing.
-pub(super) struct Link {
-    pub(super) transaction: DatabaseTransaction,
-    pub(super) backend: DbBackend,
-    pub(super) shapes: Arc<Shapes>,
-    /// How long it waits for an answer.
-    pub(super) patience: Option<Duration>,
-    /// The epoch that its database must carry, if that is known.
-    pub(super) epoch: Option<u64>,
-}
-
-/// Waits for an answer as long as is allowed: what is not answered by then is lost with its connection.
-pub(super) async fn answered<T>(patience: Option<Duration>, asked: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
-    let Some(waited) = patience else { return Ok(asked.await?) };
-    match tokio::time::timeout(waited, asked).await {
-        Ok(answer) => Ok(answer?),
-        Err(_elapsed) => Err(StoreError::NoAnswer { waited }),
-    }
-}
-
 impl Link {
-    pub(super) async fn rows(&self, statement: &impl StatementBuilder) -> Result<Vec<QueryResult>, StoreError> {
-        answered(self.patience, self.transaction.query_all(statement)).await
-    }
-
-    /// How many rows it changed.
-    pub(super) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64, StoreError> {
-        Ok(answered(self.patience, self.transaction.execute(statement)).await?.rows_affected())
-    }
-
     /// The rows of these keys that exist, in any order. `keys` is sorted and freed of doubles. No keys, no statement.
     pub(super) async fn load<T: Table>(&self, mut keys: Vec<T::Key>) -> Result<Vec<(T::Key, T::Row)>, StoreError> {
         keys.sort_unstable();
@@ -107,8 +79,7 @@ impl Link {
                 key.push(&mut values);
             }
             let text = self.shapes.text((TypeId::of::<T>(), false, count), || load_text::<T>(self.backend, count));
-            let statement = Statement::from_sql_and_values(self.backend, &*text, values);
-            for row in answered(self.patience, self.transaction.query_all_raw(statement)).await? {
+            for row in self.rows_of(&text, values).await? {
                 found.push(T::read(&row)?);
             }
         }
@@ -127,8 +98,7 @@ impl Link {
                 T::write(key, row, &mut values);
             }
             let text = self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count));
-            let statement = Statement::from_sql_and_values(self.backend, &*text, values);
-            answered(self.patience, self.transaction.execute_raw(statement)).await?;
+            self.execute_of(&text, values).await?;
             rest = later;
         }
         Ok(())

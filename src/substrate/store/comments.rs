@@ -1,13 +1,14 @@
 //! Comments with their likes and counters.
 
 use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbErr, Value};
 use sosik_entities::{comment_counters, comment_likes, comments};
 
 use crate::vocabulary::ids::{CommentId, UserId};
 use crate::vocabulary::text::CommentBody;
 
 use super::bulk::{Key, Table, excluded, replace_if_higher, replace_if_not_lower, stored, sum};
+use super::line::Line;
 use super::rows::{CommentRow, LikeRow};
 use super::values::{comment, get, number, number_or_null, position, post, unsigned_or_null, user};
 
@@ -30,7 +31,7 @@ impl Table for Comments {
         comments::Column::Answered,
     ];
 
-    fn read(row: &QueryResult) -> Result<(CommentId, CommentRow), DbErr> {
+    fn read(row: &Line) -> Result<(CommentId, CommentRow), DbErr> {
         let key = comment(row, 0)?;
         let found = CommentRow {
             comment: key,
@@ -73,7 +74,7 @@ impl Table for CommentLikes {
     const COLUMNS: &'static [comment_likes::Column] =
         &[comment_likes::Column::Comment, comment_likes::Column::User, comment_likes::Column::Liked, comment_likes::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, LikeRow), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, LikeRow), DbErr> {
         Ok(((comment(row, 0)?, user(row, 1)?), LikeRow { liked: get(row, 2)?, position: position(row, 3)? }))
     }
 
@@ -97,7 +98,7 @@ impl Table for CommentCounts {
 
     const COLUMNS: &'static [comment_counters::Column] = &[comment_counters::Column::Comment, comment_counters::Column::Likes];
 
-    fn read(row: &QueryResult) -> Result<(CommentId, i64), DbErr> {
+    fn read(row: &Line) -> Result<(CommentId, i64), DbErr> {
         Ok((comment(row, 0)?, get(row, 1)?))
     }
 

@@ -1,14 +1,17 @@
 //! How a database is opened, and what must be true of it: a [`Backend`] goes in, one pool that writes and one that reads
 //! come out. A database that would not keep what it is told is refused.
+//!
+//! A file's schema is made by the same migrations as a server's, over connections that are there for that alone.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
 
 use super::error::StoreError;
+use super::sqlite::{FilePlan, FilePool, STATEMENTS_KEPT};
 use super::tenure::{PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
 
@@ -88,23 +91,40 @@ const WAL_BYTES_KEPT: &str = "67108864";
 /// KiB of pages that a connection keeps in memory; negative means KiB to SQLite.
 const WRITER_CACHE: &str = "-16384";
 const READER_CACHE: &str = "-4096";
-/// Rows that the database's thread may be ahead of us. The largest answer of one statement has 1024.
-const ROWS_AHEAD: usize = 1024;
-/// Prepared statements a connection keeps: about twenty tables, each with eleven sizes to load and ten to save, of which few are in use.
-const STATEMENTS_KEPT: usize = 256;
+/// What each connection that writes is told, and each that reads.
+const WRITER_PRAGMAS: [(&str, &str); 7] = [
+    ("mmap_size", "0"),
+    ("temp_store", "memory"),
+    ("journal_mode", "wal"),
+    ("synchronous", "full"),
+    ("wal_autocheckpoint", WAL_CHECKPOINT_PAGES),
+    ("journal_size_limit", WAL_BYTES_KEPT),
+    ("cache_size", WRITER_CACHE),
+];
+const READER_PRAGMAS: [(&str, &str); 4] =
+    [("mmap_size", "0"), ("temp_store", "memory"), ("query_only", "on"), ("cache_size", READER_CACHE)];
 
 /// The two pools of a shard.
-pub(super) struct Pools {
-    /// What new connections are held to, once it is known.
-    pub(super) tenure: Arc<OnceLock<Tenure>>,
-    pub(super) writer: DatabaseConnection,
-    pub(super) reader: DatabaseConnection,
+#[derive(Clone)]
+pub(super) enum Pools {
+    Server { writer: DatabaseConnection, reader: DatabaseConnection },
+    File { path: Arc<Path>, writer: Arc<FilePool>, reader: Arc<FilePool> },
 }
 
-pub(super) async fn open(backend: &Backend, options: &StoreOptions) -> Result<Pools, StoreError> {
+impl Pools {
+    pub(super) fn backend(&self) -> DbBackend {
+        match self {
+            Self::Server { .. } => DbBackend::Postgres,
+            Self::File { .. } => DbBackend::Sqlite,
+        }
+    }
+}
+
+/// `tenure`: what new connections to a server are held to, once it is known.
+pub(super) async fn open(backend: &Backend, options: &StoreOptions, tenure: &Arc<OnceLock<Tenure>>) -> Result<Pools, StoreError> {
     match backend {
         Backend::Sqlite(path) => open_sqlite(path, options).await,
-        Backend::Postgres(url) => postgres::open(url, options).await,
+        Backend::Postgres(url) => postgres::open(url, options, tenure).await,
     }
 }
 
@@ -120,45 +140,30 @@ pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result
 
 async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, StoreError> {
     make_private_file(path).map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
-    let writer = Database::connect(sqlite_options(path, 1, options, |connect| {
-        connect
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES)
-            .pragma("journal_size_limit", WAL_BYTES_KEPT)
-            .pragma("cache_size", WRITER_CACHE)
-    }))
-    .await?;
+    let plan = |read_only, pragmas| FilePlan {
+        path: path.to_owned(),
+        read_only,
+        pragmas,
+        busy_wait: SQLITE_BUSY_WAIT,
+        pool_wait: options.pool_wait,
+    };
+    let writer = FilePool::open(plan(false, &WRITER_PRAGMAS), 1)?;
     assert_sqlite_is_safe(&writer).await?;
-    let reader = Database::connect(sqlite_options(path, options.readers, options, |connect| {
-        connect.read_only(true).pragma("query_only", "on").pragma("cache_size", READER_CACHE)
-    }))
-    .await?;
-    Ok(Pools { tenure: Arc::default(), writer, reader })
+    let reader = FilePool::open(plan(true, &READER_PRAGMAS), options.readers)?;
+    Ok(Pools::File { path: path.into(), writer, reader })
 }
 
-fn sqlite_options(
-    path: &Path,
-    connections: u32,
-    options: &StoreOptions,
-    more: impl Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync + 'static,
-) -> ConnectOptions {
+/// A connection for migrations, or to see whether there are any to be run.
+pub(super) async fn for_schema(path: &Path, read_only: bool, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {
     let path = path.to_owned();
     // The address is only there to say which driver: the file is named below, so that its name needs no escaping.
-    let mut connect = common_options("sqlite::memory:".to_owned(), connections, options);
-    connect.min_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+    let mut connect = common_options("sqlite::memory:".to_owned(), 1, options);
     connect.map_sqlx_sqlite_opts(move |_| {
-        let base = SqliteConnectOptions::new()
-            .filename(&path)
-            .foreign_keys(false)
-            .busy_timeout(SQLITE_BUSY_WAIT)
-            .statement_cache_capacity(STATEMENTS_KEPT)
-            .row_buffer_size(ROWS_AHEAD)
-            .pragma("mmap_size", "0")
-            .pragma("temp_store", "memory");
-        more(quiet(base))
+        let base = SqliteConnectOptions::new().filename(&path).read_only(read_only).foreign_keys(false).busy_timeout(SQLITE_BUSY_WAIT);
+        let kept = if read_only { base } else { base.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full) };
+        quiet(kept)
     });
-    connect
+    Ok(Database::connect(connect).await?)
 }
 
 /// Statements carry what people wrote: they never go to the log.
@@ -192,18 +197,18 @@ fn make_private_file(path: &Path) -> std::io::Result<()> {
     }
 }
 
-async fn assert_sqlite_is_safe(writer: &DatabaseConnection) -> Result<(), StoreError> {
+async fn assert_sqlite_is_safe(writer: &Arc<FilePool>) -> Result<(), StoreError> {
     let (needed, needed_parts) = SQLITE_VERSION_MIN;
-    let version: String = answer(writer, "SELECT sqlite_version()").await?;
+    let version: String = writer.answer("SELECT sqlite_version()").await?;
     let parts: Vec<u32> = version.split('.').map(|part| part.parse().unwrap_or(0)).collect();
     if parts.as_slice() < needed_parts.as_slice() {
         return Err(StoreError::SqliteTooOld { found: version, needed });
     }
-    let mode: String = answer(writer, "PRAGMA journal_mode").await?;
+    let mode: String = writer.answer("PRAGMA journal_mode").await?;
     if mode != "wal" {
         return Err(StoreError::SettingRefused { setting: "journal_mode=wal", found: mode });
     }
-    let synchronous: i64 = answer(writer, "PRAGMA synchronous").await?;
+    let synchronous: i64 = writer.answer("PRAGMA synchronous").await?;
     if synchronous != SYNCHRONOUS_FULL {
         return Err(StoreError::SettingRefused { setting: "synchronous=full", found: synchronous.to_string() });
     }
@@ -212,12 +217,3 @@ async fn assert_sqlite_is_safe(writer: &DatabaseConnection) -> Result<(), StoreE
 
 /// What `PRAGMA synchronous` answers for FULL.
 const SYNCHRONOUS_FULL: i64 = 2;
-
-/// The one value that a fixed question without parameters gives. Settings have no builder.
-async fn answer<T: sea_orm::TryGetable>(connection: &DatabaseConnection, question: &str) -> Result<T, StoreError> {
-    let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, question)).await?;
-    let Some(row) = row else {
-        return Err(StoreError::Unreadable { table: "settings", what: format!("no answer to {question}") });
-    };
-    Ok(row.try_get_by_index(0)?)
-}

@@ -1,14 +1,16 @@
 //! Entries that could not be applied, kept whole until an operator decides.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement};
-use sea_orm::{DbErr, Order, QueryResult, Value};
+use sea_orm::{DbErr, Order, Value};
 use sosik_entities::dead_letters;
 
 use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::{Position, UserId, WriteId};
 
-use super::bulk::{Key, Link, Table};
+use super::bulk::{Key, Table};
 use super::error::StoreError;
+use super::line::Line;
+use super::link::Link;
 use super::rows::DeadLetterRow;
 use super::values::{get, lane, millis, number, number_or_null, position, unsigned};
 
@@ -29,7 +31,7 @@ impl Table for DeadLetters {
         dead_letters::Column::DiedAt,
     ];
 
-    fn read(row: &QueryResult) -> Result<(WriteId, DeadLetterRow), DbErr> {
+    fn read(row: &Line) -> Result<(WriteId, DeadLetterRow), DbErr> {
         let write = WriteId::from_raw(unsigned(row, 0)?);
         let found = DeadLetterRow {
             write,

@@ -21,6 +21,10 @@ pub enum StoreErrorKind {
 pub enum StoreError {
     #[error("the database could not do it")]
     Database(#[source] DbErr),
+    #[error("the shard's file could not do it")]
+    Sqlite(#[source] rusqlite::Error),
+    #[error("the shard is a file, which has no server to ask")]
+    NoServer,
     #[error("could not prepare the file {path}")]
     File {
         path: String,
@@ -71,10 +75,17 @@ impl From<DbErr> for StoreError {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
 impl StoreError {
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Database(error) => database_kind(error),
+            Self::Sqlite(error) => sqlite_kind(error),
             Self::Connect { source, .. } => sqlx_kind(source),
             Self::File { .. }
             | Self::NoAnswer { .. }
@@ -91,6 +102,7 @@ impl StoreError {
             | Self::SettingRefused { .. }
             | Self::UnsafeSetting { .. }
             | Self::Unreadable { .. }
+            | Self::NoServer
             | Self::KeptWrite(_) => StoreErrorKind::Invariant,
         }
     }
@@ -143,6 +155,13 @@ fn sqlx_kind(error: &SqlxError) -> StoreErrorKind {
 
 /// A code of PostgreSQL has five characters; one of SQLite has at most four digits (<https://www.sqlite.org/rescode.html>).
 const SQLSTATE_CHARACTERS: usize = 5;
+
+fn sqlite_kind(error: &rusqlite::Error) -> StoreErrorKind {
+    match error.sqlite_error() {
+        Some(failure) if sqlite_is_passing(failure.extended_code.cast_unsigned()) => StoreErrorKind::Unavailable,
+        _ => StoreErrorKind::Invariant,
+    }
+}
 
 /// PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL: the low byte of an extended code.
 fn sqlite_is_passing(code: u32) -> bool {

@@ -1,14 +1,16 @@
 //! What batches did, lane by lane, until it has been told everywhere.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{DbErr, Order, QueryResult, Value};
+use sea_orm::{DbErr, Order, Value};
 use sosik_entities::events;
 
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::Lane;
 
-use super::bulk::{Key, Link, Table};
+use super::bulk::{Key, Table};
 use super::error::StoreError;
+use super::line::Line;
+use super::link::Link;
 use super::rows::EventsRow;
 use super::values::{get, lane, number, position};
 
@@ -22,7 +24,7 @@ impl Table for Events {
 
     const COLUMNS: &'static [events::Column] = &[events::Column::Lane, events::Column::Position, events::Column::Payload];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, Vec<u8>), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, Vec<u8>), DbErr> {
         Ok(((lane(row, 0)?, position(row, 1)?), get(row, 2)?))
     }
 

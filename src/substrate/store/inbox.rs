@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement, ValueTuple};
-use sea_orm::{DbErr, Order, QueryResult, Value};
+use sea_orm::{DbErr, Order, Value};
 use sosik_entities::{inbox_entries, inbox_states, preferences};
 
 use crate::vocabulary::Millis;
@@ -14,8 +14,10 @@ use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxSt
 use crate::vocabulary::ids::{CommentId, NotificationId, PostId, UserId};
 use crate::vocabulary::preferences::Preferences;
 
-use super::bulk::{Key, Link, Table, replace_if_higher};
+use super::bulk::{Key, Table, replace_if_higher};
 use super::error::StoreError;
+use super::line::Line;
+use super::link::Link;
 use super::rows::PreferencesRow;
 use super::values::{comment_or_null, get, number, number_or_null, position, post_or_null, small, unreadable, unsigned, user};
 use super::write_tx::WriteTx;
@@ -46,7 +48,7 @@ impl Table for Entries {
         inbox_entries::Column::State,
     ];
 
-    fn read(row: &QueryResult) -> Result<(EntryKey, InboxEntry), DbErr> {
+    fn read(row: &Line) -> Result<(EntryKey, InboxEntry), DbErr> {
         let seq = unsigned(row, 1)?;
         let line = InboxLine {
             group: group(row, 3)?,
@@ -110,7 +112,7 @@ pub(super) fn actors_bytes(actors: &[UserId]) -> Vec<u8> {
 }
 
 /// Kind, kind of target and target, in three columns from `index` on.
-pub(super) fn group(row: &QueryResult, index: usize) -> Result<Group, DbErr> {
+pub(super) fn group(row: &Line, index: usize) -> Result<Group, DbErr> {
     let code: i64 = get(row, index)?;
     let kind = u8::try_from(code).ok().and_then(NotificationKind::of_code).ok_or_else(|| unreadable("a kind of notification", code))?;
     let target = unsigned(row, index + 2)?;
@@ -155,7 +157,7 @@ impl Table for States {
         inbox_states::Column::ReadUpTo,
     ];
 
-    fn read(row: &QueryResult) -> Result<(UserId, InboxState), DbErr> {
+    fn read(row: &Line) -> Result<(UserId, InboxState), DbErr> {
         let state =
             InboxState { seq: unsigned(row, 1)?, min_seq: unsigned(row, 2)?, unread: unsigned(row, 3)?, read_up_to: unsigned(row, 4)? };
         Ok((user(row, 0)?, state))
@@ -181,7 +183,7 @@ impl Table for PreferencesTable {
     const COLUMNS: &'static [preferences::Column] =
         &[preferences::Column::User, preferences::Column::Payload, preferences::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(UserId, PreferencesRow), DbErr> {
+    fn read(row: &Line) -> Result<(UserId, PreferencesRow), DbErr> {
         let preferences = read_preferences(&get::<Vec<u8>>(row, 1)?)?;
         Ok((user(row, 0)?, PreferencesRow { preferences, position: position(row, 2)? }))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
+use sea_orm::{DbErr, Value};
 
 use crate::vocabulary::Millis;
 use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState};
@@ -10,6 +10,7 @@ use crate::vocabulary::ids::{CommentId, NotificationId, PostId, UserId};
 
 use super::error::StoreError;
 use super::inbox::{self, STATE_READ, STATE_WITHDRAWN, Withdrawal, group, read_actors};
+use super::line::Line;
 use super::snapshot::Snapshot;
 use super::values::{comment_or_null, get, number, post_or_null, small, unsigned};
 
@@ -89,9 +90,8 @@ impl Snapshot {
             ENTRIES_OF_GROUP.into(),
             (limit.cast_signed() * ENTRIES_OF_GROUP).into(),
         ];
-        let statement = Statement::from_sql_and_values(self.link.backend, GROUPED, values);
         let mut groups: Vec<Grouping> = Vec::new();
-        for row in self.link.transaction.query_all_raw(statement).await? {
+        for row in self.link.rows_of(GROUPED, values).await? {
             let of = group(&row, 0)?;
             let whole = groups.len() as u64 == limit;
             match groups.last_mut().filter(|last| last.group == of) {
@@ -114,7 +114,7 @@ struct Grouping {
 }
 
 impl Grouping {
-    fn of(group: Group, row: &QueryResult) -> Result<Self, DbErr> {
+    fn of(group: Group, row: &Line) -> Result<Self, DbErr> {
         let created_at: Millis = unsigned(row, 8)?;
         let unread: i64 = get(row, 10)?;
         let line = InboxLine {
@@ -129,7 +129,7 @@ impl Grouping {
         Ok(Self { group, seq: unsigned(row, 3)?, id: NotificationId::from_raw(unsigned(row, 4)?), state, line })
     }
 
-    fn add_people(&mut self, row: &QueryResult) -> Result<(), DbErr> {
+    fn add_people(&mut self, row: &Line) -> Result<(), DbErr> {
         for actor in read_actors(&get::<Vec<u8>>(row, 5)?) {
             if self.line.actors.len() < InboxLine::ACTORS_MAX && !self.line.actors.contains(&actor) {
                 self.line.actors.push(actor);

@@ -1,15 +1,17 @@
 //! Writes that are remembered after they left the journal: for their key, or because they were rejected.
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement};
-use sea_orm::{DbErr, Order, QueryResult, Value};
+use sea_orm::{DbErr, Order, Value};
 use sosik_entities::kept_writes;
 
 use crate::vocabulary::Millis;
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{UserId, WriteId};
 
-use super::bulk::{Key, Link, Table, replace_if_not_lower};
+use super::bulk::{Key, Table, replace_if_not_lower};
 use super::error::StoreError;
+use super::line::Line;
+use super::link::Link;
 use super::values::{get, millis, number, unsigned, user};
 
 pub(super) struct KeptWrites;
@@ -34,7 +36,7 @@ impl Table for KeptWrites {
         kept_writes::Column::Payload,
     ];
 
-    fn read(row: &QueryResult) -> Result<(WriteId, KeptWriteRow), DbErr> {
+    fn read(row: &Line) -> Result<(WriteId, KeptWriteRow), DbErr> {
         let found = KeptWriteRow { author: user(row, 1)?, key: get(row, 2)?, kept_until: millis(row, 3)?, payload: get(row, 4)? };
         Ok((WriteId::from_raw(unsigned(row, 0)?), found))
     }

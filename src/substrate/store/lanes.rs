@@ -7,8 +7,8 @@ use sosik_entities::{events, lanes, relay_cursors};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::Lane;
 
-use super::bulk::Link;
 use super::error::StoreError;
+use super::link::Link;
 use super::rows::{LaneRow, SourceLane};
 use super::tenure::{check_epoch, epoch_query};
 use super::values::{lane, number, position, source_lane, stored};

@@ -6,10 +6,11 @@ use sosik_entities::sessions;
 use crate::vocabulary::ids::UserId;
 
 use super::accounts::{Accounts, Names, Sessions};
-use super::bulk::{Link, Table};
+use super::bulk::Table;
 use super::comments::{CommentCounts, CommentLikes, Comments};
 use super::error::StoreError;
 use super::inbox::PreferencesTable;
+use super::link::Link;
 use super::posts::{PostCounts, PostLikes, Posts, Subscriptions};
 use super::relations::{AuthorPosts, Mutes, Relations, UserCounts};
 use super::rows::{Counters, Needs, Rows};

@@ -10,9 +10,9 @@ use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::owner::Lane;
 use crate::vocabulary::relation::FollowNotify;
 
-use super::bulk::Link;
 use super::error::StoreError;
 use super::lanes::{carried, expect_changed};
+use super::link::Link;
 use super::posts::MODE_SUBSCRIBED;
 use super::relations::notify_code;
 use super::rows::SourceLane;

@@ -7,9 +7,10 @@ use sosik_entities::{author_posts, comments, post_likes, posts, subscriptions};
 use crate::vocabulary::command::SubscriptionMode;
 use crate::vocabulary::ids::{CommentId, DATACENTER_BITS, PostId, SEQUENCE_BITS, UserId, WORKER_BITS};
 
-use super::bulk::{Link, Table};
+use super::bulk::Table;
 use super::comments::Comments;
 use super::error::StoreError;
+use super::link::Link;
 use super::posts::subscription_mode;
 use super::rows::CommentRow;
 use super::values::{get, number, post, user};

@@ -9,8 +9,9 @@ use crate::vocabulary::ids::{Position, SessionId, UserId};
 use crate::vocabulary::relation::Follow;
 
 use super::accounts::{Accounts, Sessions};
-use super::bulk::{Link, Table};
+use super::bulk::Table;
 use super::error::StoreError;
+use super::link::Link;
 use super::relations::follow;
 use super::rows::{AccountRow, SessionRow};
 use super::values::{number, unsigned, user};

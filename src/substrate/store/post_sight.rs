@@ -2,17 +2,17 @@
 //!
 //! One statement is one snapshot by itself: it needs no transaction around it, and one trip to the database instead of six.
 
-use std::time::Duration;
-
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement};
+use sea_orm::{DbBackend, DbErr};
 use sosik_entities::{post_counters, post_likes, posts, subscriptions};
 
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::text::PostBody;
 
-use super::bulk::{Key, Shapes, answered};
+use super::bulk::Key;
 use super::error::StoreError;
+use super::line::Line;
+use super::link::Link;
 use super::posts::subscription_mode;
 use super::rows::{LikeRow, PostCounters, PostRow, Rows, SubscriptionRow};
 use super::values::{get, position, post, unsigned_or_null, user};
@@ -26,13 +26,7 @@ const SIGHTS_MAX: usize = 256;
 const NOBODY: UserId = UserId::from_raw(0);
 
 /// The rows of posts and their counters, and of each viewer's like and subscription.
-pub(super) async fn load(
-    reader: &DatabaseConnection,
-    backend: DbBackend,
-    shapes: &Shapes,
-    patience: Option<Duration>,
-    sights: &[(PostId, Option<UserId>)],
-) -> Result<Rows, StoreError> {
+pub(super) async fn load(link: &Link, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
     let mut keys: Vec<(PostId, UserId)> = sights.iter().map(|(post, viewer)| (*post, viewer.unwrap_or(NOBODY))).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -44,9 +38,8 @@ pub(super) async fn load(
         for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
             key.push(&mut values);
         }
-        let text = shapes.question_text::<Sight>(count, || text(backend, count));
-        let statement = Statement::from_sql_and_values(backend, &*text, values);
-        for row in answered(patience, reader.query_all_raw(statement)).await? {
+        let text = link.shapes.question_text::<Sight>(count, || text(link.backend, count));
+        for row in link.rows_of(&text, values).await? {
             take(&row, &mut rows)?;
         }
     }
@@ -89,7 +82,7 @@ fn text(backend: DbBackend, count: usize) -> String {
 }
 
 /// Puts one line's rows where they belong. A post that several viewers asked for comes several times.
-fn take(row: &QueryResult, rows: &mut Rows) -> Result<(), DbErr> {
+fn take(row: &Line, rows: &mut Rows) -> Result<(), DbErr> {
     let (key, viewer) = (post(row, 0)?, user(row, 1)?);
     if let std::collections::hash_map::Entry::Vacant(slot) = rows.posts.entry(key) {
         let (author, body) = (user(row, 2)?, PostBody::from_row(get(row, 3)?));

@@ -1,7 +1,7 @@
 //! Posts with their likes, subscriptions and counters.
 
 use sea_orm::sea_query::{CaseStatement, ExprTrait, OnConflict};
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbErr, Value};
 use sosik_entities::{post_counters, post_likes, posts, subscriptions};
 
 use crate::vocabulary::command::SubscriptionMode;
@@ -9,6 +9,7 @@ use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::text::PostBody;
 
 use super::bulk::{Key, Table, excluded, replace_if_higher, replace_if_not_lower, stored, sum};
+use super::line::Line;
 use super::rows::{LikeRow, PostCounters, PostRow, SubscriptionRow};
 use super::values::{get, number, number_or_null, position, post, unreadable, unsigned_or_null, user};
 
@@ -28,7 +29,7 @@ impl Table for Posts {
         posts::Column::Deleted,
     ];
 
-    fn read(row: &QueryResult) -> Result<(PostId, PostRow), DbErr> {
+    fn read(row: &Line) -> Result<(PostId, PostRow), DbErr> {
         let key = post(row, 0)?;
         let body = PostBody::from_row(get(row, 2)?);
         let (revision, edited_at) = (position(row, 3)?, unsigned_or_null(row, 4)?);
@@ -57,7 +58,7 @@ impl Table for PostLikes {
     const COLUMNS: &'static [post_likes::Column] =
         &[post_likes::Column::Post, post_likes::Column::User, post_likes::Column::Liked, post_likes::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, LikeRow), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, LikeRow), DbErr> {
         Ok(((post(row, 0)?, user(row, 1)?), LikeRow { liked: get(row, 2)?, position: position(row, 3)? }))
     }
 
@@ -81,7 +82,7 @@ impl Table for Subscriptions {
     const COLUMNS: &'static [subscriptions::Column] =
         &[subscriptions::Column::Post, subscriptions::Column::User, subscriptions::Column::Mode, subscriptions::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, SubscriptionRow), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, SubscriptionRow), DbErr> {
         let mode = subscription_mode(get(row, 2)?)?;
         Ok(((post(row, 0)?, user(row, 1)?), SubscriptionRow { mode, position: position(row, 3)? }))
     }
@@ -125,7 +126,7 @@ impl Table for PostCounts {
     const COLUMNS: &'static [post_counters::Column] =
         &[post_counters::Column::Post, post_counters::Column::Likes, post_counters::Column::Comments, post_counters::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(PostId, PostCounters), DbErr> {
+    fn read(row: &Line) -> Result<(PostId, PostCounters), DbErr> {
         Ok((post(row, 0)?, PostCounters { likes: get(row, 1)?, comments: get(row, 2)?, position: position(row, 3)? }))
     }
 

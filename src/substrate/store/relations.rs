@@ -1,13 +1,14 @@
 //! What belongs to a user among others: his sides of pairs, his mutes, the index of his posts, his counters.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbErr, Value};
 use sosik_entities::{author_posts, mutes, relations, user_counters};
 
 use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
 
 use super::bulk::{Key, Table, replace_if_higher, sum};
+use super::line::Line;
 use super::rows::{AuthorPostRow, MuteRow, RelationRow, UserCounters};
 use super::values::{get, number, position, post, unreadable, unsigned_or_null, user};
 
@@ -32,7 +33,7 @@ impl Table for Relations {
         relations::Column::Position,
     ];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, RelationRow), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, RelationRow), DbErr> {
         let key = (user(row, 0)?, user(row, 1)?);
         let state =
             PairState { following: follow(row, 2)?, followed_by: follow(row, 4)?, blocking: get(row, 6)?, blocked_by: get(row, 7)? };
@@ -68,7 +69,7 @@ pub(super) fn notify_code(notify: FollowNotify) -> i64 {
 }
 
 /// The follow in two columns from `index` on, `since` and `notify`.
-pub(super) fn follow(row: &QueryResult, index: usize) -> Result<Option<Follow>, DbErr> {
+pub(super) fn follow(row: &Line, index: usize) -> Result<Option<Follow>, DbErr> {
     let Some(since) = unsigned_or_null(row, index)? else { return Ok(None) };
     let notify = match get::<i64>(row, index + 1)? {
         NOTIFY_AUTOMATIC => FollowNotify::Automatic,
@@ -88,7 +89,7 @@ impl Table for Mutes {
 
     const COLUMNS: &'static [mutes::Column] = &[mutes::Column::Owner, mutes::Column::Other, mutes::Column::Muting, mutes::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, MuteRow), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, MuteRow), DbErr> {
         Ok(((user(row, 0)?, user(row, 1)?), MuteRow { muting: get(row, 2)?, position: position(row, 3)? }))
     }
 
@@ -112,7 +113,7 @@ impl Table for AuthorPosts {
     const COLUMNS: &'static [author_posts::Column] =
         &[author_posts::Column::Author, author_posts::Column::Post, author_posts::Column::Deleted, author_posts::Column::Position];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, AuthorPostRow), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, AuthorPostRow), DbErr> {
         Ok(((user(row, 0)?, post(row, 1)?), AuthorPostRow { deleted: get(row, 2)?, position: position(row, 3)? }))
     }
 
@@ -136,7 +137,7 @@ impl Table for UserCounts {
     const COLUMNS: &'static [user_counters::Column] =
         &[user_counters::Column::User, user_counters::Column::Posts, user_counters::Column::Followers, user_counters::Column::Following];
 
-    fn read(row: &QueryResult) -> Result<(UserId, UserCounters), DbErr> {
+    fn read(row: &Line) -> Result<(UserId, UserCounters), DbErr> {
         Ok((user(row, 0)?, UserCounters { posts: get(row, 1)?, followers: get(row, 2)?, following: get(row, 3)? }))
     }
 

@@ -1,12 +1,11 @@
 //! The door of one shard's database: opening it, its schema, who it is, and the two kinds of transactions.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{AccessMode, DatabaseConnection, DbBackend, IsolationLevel, TransactionTrait};
 #[cfg(feature = "faults")]
 use sea_orm::{DbErr, error::ConnAcquireErr};
 use sosik_entities::{accounts, lanes, sessions, shard};
@@ -19,10 +18,11 @@ use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::{LANES, Owner};
 
 use super::accounts::role_code;
-use super::bulk::{Link, Shapes, answered};
-use super::connect::{self, Backend, StoreOptions};
+use super::bulk::Shapes;
+use super::connect::{self, Backend, Pools, StoreOptions};
 use super::error::StoreError;
 use super::kept_writes;
+use super::link::{Hold, Link, answered};
 use super::post_sight;
 use super::rows::{Role, Rows};
 use super::snapshot::Snapshot;
@@ -33,12 +33,12 @@ use super::write_tx::WriteTx;
 /// One shard's database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    writer: DatabaseConnection,
-    reader: DatabaseConnection,
+    pools: Pools,
     backend: DbBackend,
     shapes: Arc<Shapes>,
     /// How long it waits for an answer.
     patience: Option<Duration>,
+    options: Arc<StoreOptions>,
     /// Of the only primary that it writes to, once that is known.
     tenure: Arc<OnceLock<Tenure>>,
     /// The name of its file, by which a fault is planted in one shard only.
@@ -76,14 +76,15 @@ pub const PURGE_ROWS_MAX: u64 = 1000;
 impl Store {
     /// Connects, and refuses a database that could lose what it committed. It does not look at the schema.
     pub async fn open(backend: &Backend, options: StoreOptions) -> Result<Self, StoreError> {
-        let pools = connect::open(backend, &options).await?;
+        let tenure = Arc::default();
+        let pools = connect::open(backend, &options, &tenure).await?;
         Ok(Self {
-            backend: pools.writer.get_database_backend(),
-            writer: pools.writer,
-            reader: pools.reader,
+            backend: pools.backend(),
+            pools,
             shapes: Arc::default(),
             patience: options.patience(backend),
-            tenure: pools.tenure,
+            options: Arc::new(options),
+            tenure,
             #[cfg(feature = "faults")]
             file: backend.file_stem().into(),
         })
@@ -92,7 +93,8 @@ impl Store {
     /// Brings the schema up to this binary's, and makes the rows of the lanes. A newer schema is refused and left alone.
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
         let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
-        let present: Vec<String> = Migrator::get_migration_models(&self.writer).await?.into_iter().map(|model| model.version).collect();
+        let schema = self.schema(false).await?;
+        let present: Vec<String> = Migrator::get_migration_models(&*schema).await?.into_iter().map(|model| model.version).collect();
         match present.iter().filter(|version| !known.contains(version)).max() {
             // The migrator would refuse it as well: the fault opens the data as it is.
             Some(_) if planted("store::accept_newer_data") => {}
@@ -100,15 +102,34 @@ impl Store {
                 let known = known.last().cloned().unwrap_or_default();
                 return Err(StoreError::NewerSchema { found: found.clone(), known });
             }
-            None => Migrator::up(&self.writer, None).await?,
+            None => Migrator::up(&*schema, None).await?,
         }
+        self.close_schema(schema).await?;
         self.make_first_rows().await?;
         Ok(Migrated { steps: known.into_iter().filter(|name| !present.contains(name)).collect() })
     }
 
     /// Whether the schema is this binary's: `false` if it is older, an error if it is newer. Changes nothing.
     pub async fn is_current(&self) -> Result<bool, StoreError> {
-        Ok(Migrator::get_pending_migrations_read_only(&self.reader).await?.is_empty())
+        let schema = self.schema(true).await?;
+        let is_current = Migrator::get_pending_migrations_read_only(&*schema).await?.is_empty();
+        self.close_schema(schema).await?;
+        Ok(is_current)
+    }
+
+    /// What migrations go over: a server's own pool, and for a file a connection of its own.
+    async fn schema(&self, read_only: bool) -> Result<Cow<'_, DatabaseConnection>, StoreError> {
+        match &self.pools {
+            Pools::Server { writer, reader } => Ok(Cow::Borrowed(if read_only { reader } else { writer })),
+            Pools::File { path, .. } => Ok(Cow::Owned(connect::for_schema(path, read_only, &self.options).await?)),
+        }
+    }
+
+    async fn close_schema(&self, schema: Cow<'_, DatabaseConnection>) -> Result<(), StoreError> {
+        match schema {
+            Cow::Borrowed(_) => Ok(()),
+            Cow::Owned(connection) => Ok(connection.close().await?),
+        }
     }
 
     async fn make_first_rows(&self) -> Result<(), StoreError> {
@@ -188,27 +209,33 @@ impl Store {
         fail::fail_point!("store::begin", |_| Err(StoreError::Database(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))));
         #[cfg(feature = "faults")]
         self.plant_read_only().await?;
-        let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        let transaction = answered(self.patience, self.writer.begin_with_options(immediate)).await?;
-        Ok(WriteTx { link: self.link(transaction), is_checked: false })
+        let hold = match &self.pools {
+            Pools::File { writer, .. } => Hold::File(writer.begin("BEGIN IMMEDIATE").await?),
+            Pools::Server { writer, .. } => Hold::Server(answered(self.patience, writer.begin()).await?),
+        };
+        Ok(WriteTx { link: self.link(hold), is_checked: false })
     }
 
     /// A consistent state to read from.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let transaction = match self.backend {
+        let hold = match &self.pools {
             // A read transaction of SQLite is a snapshot already.
-            DbBackend::Sqlite => self.reader.begin().await?,
-            _ => {
-                let begin = self.reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
-                answered(self.patience, begin).await?
+            Pools::File { reader, .. } => Hold::File(reader.begin("BEGIN").await?),
+            Pools::Server { reader, .. } => {
+                let begin = reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
+                Hold::Server(answered(self.patience, begin).await?)
             }
         };
-        Ok(Snapshot { link: self.link(transaction) })
+        Ok(Snapshot { link: self.link(hold) })
     }
 
     /// What shows posts to viewers, from one snapshot: posts, their counters, each viewer's like and subscription.
     pub async fn posts_seen(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
-        post_sight::load(&self.reader, self.backend, &self.shapes, self.patience, sights).await
+        let hold = match &self.pools {
+            Pools::File { reader, .. } => Hold::File(reader.begin("BEGIN").await?),
+            Pools::Server { reader, .. } => Hold::Pool(reader.clone()),
+        };
+        post_sight::load(&self.link(hold), sights).await
     }
 
     /// Gives an account a role; `false` if there is no such account.
@@ -255,20 +282,42 @@ impl Store {
 
     /// Moves SQLite's log into the file and empties it; PostgreSQL sees to that itself.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        if self.backend == DbBackend::Sqlite {
-            self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        match &self.pools {
+            Pools::File { writer, .. } => writer.run("PRAGMA wal_checkpoint(TRUNCATE)").await,
+            Pools::Server { .. } => Ok(()),
         }
-        Ok(())
     }
 
     /// Ends all connections, after the transactions that are running.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.reader.close_by_ref().await?;
-        Ok(self.writer.close_by_ref().await?)
+        match &self.pools {
+            Pools::File { writer, reader, .. } => {
+                reader.close().await;
+                writer.close().await;
+                Ok(())
+            }
+            Pools::Server { writer, reader } => {
+                reader.close_by_ref().await?;
+                Ok(writer.close_by_ref().await?)
+            }
+        }
     }
 
-    pub(super) fn writer(&self) -> &DatabaseConnection {
-        &self.writer
+    /// The server's connections that write.
+    pub(super) fn server(&self) -> Result<&DatabaseConnection, StoreError> {
+        match &self.pools {
+            Pools::Server { writer, .. } => Ok(writer),
+            Pools::File { .. } => Err(StoreError::NoServer),
+        }
+    }
+
+    /// Runs a text on a connection that writes: to plant faults with.
+    #[cfg(any(test, feature = "faults"))]
+    pub(super) async fn run_on_writer(&self, text: &str) -> Result<(), StoreError> {
+        match &self.pools {
+            Pools::File { writer, .. } => writer.run(text).await,
+            Pools::Server { writer, .. } => Ok(sea_orm::ConnectionTrait::execute_unprepared(writer, text).await.map(|_| ())?),
+        }
     }
 
     pub(super) fn patience(&self) -> Option<Duration> {
@@ -283,14 +332,14 @@ impl Store {
     #[cfg(feature = "faults")]
     async fn plant_read_only(&self) -> Result<(), StoreError> {
         if let Some(read_only) = crate::support::faults::is_read_only(&self.file) {
-            self.writer.execute_unprepared(if read_only { "PRAGMA query_only = on" } else { "PRAGMA query_only = off" }).await?;
+            self.run_on_writer(if read_only { "PRAGMA query_only = on" } else { "PRAGMA query_only = off" }).await?;
         }
         Ok(())
     }
 
-    fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {
+    fn link(&self, hold: Hold) -> Link {
         let epoch = self.tenure.get().map(|tenure| tenure.epoch);
-        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience, epoch }
+        Link { hold, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience, epoch }
     }
 }
 

@@ -9,8 +9,8 @@ use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, Wri
 use crate::vocabulary::owner::Lane;
 use crate::vocabulary::relation::Follow;
 
-use super::bulk::Link;
 use super::error::StoreError;
+use super::link::Link;
 use super::pages::CommentOrder;
 use super::people::Direction;
 use super::rows::{AccountRow, CommentRow, DeadLetterRow, EventsRow, LaneRow, Needs, Rows, SessionRow, SourceLane};

@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, Statement};
 
 use crate::support::config::PostgresUrl;
 use crate::vocabulary::ids::Position;
 
-use super::bulk::answered;
 use super::connect::{self, StoreOptions};
 use super::error::StoreError;
+use super::line::Line;
+use super::link::answered;
 use super::shard::Store;
 use super::values::{get, unsigned_or_null};
 
@@ -66,7 +67,7 @@ impl Standby {
 impl Store {
     /// Where the primary's log ends now. What was committed before this is asked lies before it; what is committed meanwhile may not.
     pub async fn log_position(&self) -> Result<LogPosition, StoreError> {
-        let row = one_row(self.writer(), self.patience(), PRIMARY_STANDS).await?;
+        let row = one_row(self.server()?, self.patience(), PRIMARY_STANDS).await?;
         Ok(LogPosition(unsigned_or_null(&row, 0)?.unwrap_or_default()))
     }
 }
@@ -75,7 +76,7 @@ pub(super) async fn one_row(
     connection: &DatabaseConnection,
     patience: Option<Duration>,
     question: &'static str,
-) -> Result<QueryResult, StoreError> {
+) -> Result<Line, StoreError> {
     let row = answered(patience, connection.query_one_raw(Statement::from_string(DbBackend::Postgres, question))).await?;
-    row.ok_or_else(|| StoreError::Database(DbErr::Query(RuntimeErr::Internal(format!("no answer to {question}")))))
+    row.map(Line::Server).ok_or_else(|| StoreError::Database(DbErr::Query(RuntimeErr::Internal(format!("no answer to {question}")))))
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
+use sea_orm::{DbBackend, DbErr, Value};
 use sosik_entities::{inbox_states, mutes, preferences, relations};
 
 use crate::vocabulary::entry::InboxState;
@@ -12,9 +12,11 @@ use crate::vocabulary::ids::UserId;
 use crate::vocabulary::preferences::Preferences;
 use crate::vocabulary::relation::PairState;
 
-use super::bulk::{Key, Link, answered};
+use super::bulk::Key;
 use super::error::StoreError;
 use super::inbox::read_preferences;
+use super::line::Line;
+use super::link::Link;
 use super::relations::follow;
 use super::values::{get, unsigned, unsigned_or_null, user};
 use super::write_tx::WriteTx;
@@ -61,7 +63,7 @@ impl WriteTx {
     pub async fn standings(&mut self, mut keys: Vec<StandingKey>) -> Result<HashMap<StandingKey, StandingRow>, StoreError> {
         keys.sort_unstable();
         keys.dedup();
-        let Link { transaction, backend, shapes, patience, .. } = &self.link;
+        let Link { backend, shapes, .. } = &self.link;
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(STANDINGS_MAX) {
             let Some(last) = chunk.last() else { continue };
@@ -71,8 +73,7 @@ impl WriteTx {
                 key.push(&mut values);
             }
             let text = shapes.question_text::<StandingRow>(count, || text(*backend, count));
-            let statement = Statement::from_sql_and_values(*backend, &*text, values);
-            for row in answered(*patience, transaction.query_all_raw(statement)).await? {
+            for row in self.link.rows_of(&text, values).await? {
                 let (key, standing) = read(&row)?;
                 found.insert(key, standing);
             }
@@ -116,7 +117,7 @@ fn text(backend: DbBackend, count: usize) -> String {
     backend.build(&select).sql
 }
 
-fn read(row: &QueryResult) -> Result<(StandingKey, StandingRow), DbErr> {
+fn read(row: &Line) -> Result<(StandingKey, StandingRow), DbErr> {
     let host = user(row, 2)?;
     let key = StandingKey { recipient: user(row, 0)?, actor: user(row, 1)?, host: (host != NOBODY).then_some(host) };
     let inbox = match unsigned_or_null(row, 3)? {

@@ -12,9 +12,9 @@ use crate::support::config::PostgresUrl;
 use crate::support::faults::planted;
 use crate::vocabulary::ids::Position;
 
-use super::bulk::Link;
 use super::connect::{self, StoreOptions};
 use super::error::StoreError;
+use super::link::Link;
 use super::shard::{SHARD_ROW, Store, raise_complete_to};
 use super::standby::one_row;
 use super::values::{get, number, unsigned};
@@ -103,7 +103,7 @@ impl Store {
 
     /// Whether the database takes writes now; an error says why not.
     pub async fn takes_writes(&self) -> Result<(), StoreError> {
-        let row = one_row(self.writer(), self.patience(), "SELECT current_setting('transaction_read_only')").await?;
+        let row = one_row(self.server()?, self.patience(), "SELECT current_setting('transaction_read_only')").await?;
         match get::<String>(&row, 0)?.as_str() {
             "off" => Ok(()),
             _ => Err(StoreError::OnlyReads { address: "the database".to_owned() }),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, OnConflict, OverStatement, Query, ValueTuple, WindowStatement};
-use sea_orm::{DbErr, Order, QueryResult, Value};
+use sea_orm::{DbErr, Order, Value};
 use sosik_entities::{inbox_window_actors, inbox_windows};
 
 use crate::vocabulary::Millis;
@@ -14,6 +14,7 @@ use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use super::bulk::{Key, Table};
 use super::error::StoreError;
 use super::inbox::{actors_bytes, group, push_group, read_actors};
+use super::line::Line;
 use super::snapshot::Snapshot;
 use super::values::{comment_or_null, get, number, number_or_null, position, post_or_null, small, unsigned, user};
 use super::write_tx::WriteTx;
@@ -78,7 +79,7 @@ impl Table for Windows {
         inbox_windows::Column::FirstActors,
     ];
 
-    fn read(row: &QueryResult) -> Result<(WindowKey, WindowRow), DbErr> {
+    fn read(row: &Line) -> Result<(WindowKey, WindowRow), DbErr> {
         let key = WindowKey { recipient: user(row, 0)?, group: group(row, 1)? };
         let (post, comment) = (post_or_null(row, 4)?, comment_or_null(row, 5)?);
         let first = read_actors(&get::<Vec<u8>>(row, 9)?);
@@ -108,7 +109,7 @@ impl Table for WindowPeople {
 
     const COLUMNS: &'static [inbox_windows::Column] = Windows::COLUMNS;
 
-    fn read(row: &QueryResult) -> Result<(WindowKey, WindowRow), DbErr> {
+    fn read(row: &Line) -> Result<(WindowKey, WindowRow), DbErr> {
         Windows::read(row)
     }
 
@@ -140,7 +141,7 @@ impl Table for WindowActors {
         inbox_window_actors::Column::Position,
     ];
 
-    fn read(row: &QueryResult) -> Result<(Self::Key, Position), DbErr> {
+    fn read(row: &Line) -> Result<(Self::Key, Position), DbErr> {
         let key = WindowKey { recipient: user(row, 0)?, group: group(row, 1)? };
         Ok(((key, user(row, 4)?), position(row, 5)?))
     }

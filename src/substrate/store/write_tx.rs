@@ -4,11 +4,11 @@ use crate::vocabulary::ids::{Position, WriteId};
 use crate::vocabulary::owner::Lane;
 
 use super::accounts::{Accounts, Names, Sessions};
-use super::bulk::{Link, answered};
 use super::comments::{CommentCounts, CommentLikes, Comments};
 use super::error::StoreError;
 use super::inbox::PreferencesTable;
 use super::lanes::{self, LaneMove};
+use super::link::Link;
 use super::posts::{PostCounts, PostLikes, Posts, Subscriptions};
 use super::relations::{AuthorPosts, Mutes, Relations, UserCounts};
 use super::rows::{DeadLetterRow, EventsRow, Needs, Rows, SourceLane};
@@ -95,8 +95,7 @@ impl WriteTx {
         if !self.is_checked {
             check_epoch(&self.link).await?;
         }
-        let Link { transaction, patience, .. } = self.link;
-        answered(patience, transaction.commit()).await?;
+        self.link.commit().await?;
         fail::fail_point!("store::committed");
         Ok(())
     }

@@ -45,7 +45,7 @@ enum Role {
     Reads,
 }
 
-pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions) -> Result<Pools, StoreError> {
+pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions, tenure: &Arc<OnceLock<Tenure>>) -> Result<Pools, StoreError> {
     // One by hand first: it says why there is none, where a pool would only say that it waited in vain.
     let asked = session(url, options, Role::Writes)?;
     tell_of_protection(url, &asked);
@@ -56,9 +56,8 @@ pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions) -> Result<Po
     let mut first = connected.map_err(failed)?;
     tokio::time::timeout(waited, assert_is_safe(&mut first, &address)).await.map_err(|_elapsed| StoreError::NoAnswer { waited })??;
     let _gone = first.close().await;
-    let tenure = Arc::default();
-    let writer = pool(url, options, Role::Writes, &tenure).await?;
-    Ok(Pools { reader: pool(url, options, Role::Reads, &tenure).await?, writer, tenure })
+    let writer = pool(url, options, Role::Writes, tenure).await?;
+    Ok(Pools::Server { reader: pool(url, options, Role::Reads, tenure).await?, writer })
 }
 
 pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {

@@ -98,20 +98,20 @@ async fn a_file_that_another_process_writes_to_is_unavailable_from_the_beginning
 #[tokio::test]
 async fn a_read_only_database_is_unavailable_and_can_still_be_read() {
     let shard = TestShard::sqlite().await;
-    shard.raw_writer().execute_unprepared("PRAGMA query_only = on").await.expect("plants the fault");
+    shard.store.run_on_writer("PRAGMA query_only = on").await.expect("plants the fault");
 
     let refused = save(&shard.store, &one_like()).await.expect_err("read-only");
 
     assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
     assert_eq!(shard.store.snapshot().await.expect("a snapshot").lanes().await.expect("lanes").len(), usize::from(LANES));
-    shard.raw_writer().execute_unprepared("PRAGMA query_only = off").await.expect("takes it away");
+    shard.store.run_on_writer("PRAGMA query_only = off").await.expect("takes it away");
     save(&shard.store, &one_like()).await.expect("writable again");
 }
 
 #[tokio::test]
 async fn a_full_disk_is_unavailable_and_nothing_is_half_written() {
     let shard = TestShard::sqlite().await;
-    shard.raw_writer().execute_unprepared("PRAGMA max_page_count = 60").await.expect("plants the fault");
+    shard.store.run_on_writer("PRAGMA max_page_count = 60").await.expect("plants the fault");
     let mut rows = one_like();
     for raw in 1..=200 {
         let body = PostBody::from_row("x".repeat(2_000));
@@ -119,7 +119,7 @@ async fn a_full_disk_is_unavailable_and_nothing_is_half_written() {
     }
 
     let refused = save(&shard.store, &rows).await.expect_err("full");
-    shard.raw_writer().execute_unprepared("PRAGMA max_page_count = 1000000").await.expect("makes room");
+    shard.store.run_on_writer("PRAGMA max_page_count = 1000000").await.expect("makes room");
 
     assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused:?}");
     let needs = crate::substrate::store::rows::Needs { posts: (1..=200).map(post).collect(), ..Default::default() };
@@ -130,7 +130,7 @@ async fn a_full_disk_is_unavailable_and_nothing_is_half_written() {
 #[tokio::test]
 async fn a_missing_table_stops_the_shard() {
     let shard = TestShard::sqlite().await;
-    shard.raw_writer().execute_unprepared("DROP TABLE post_likes").await.expect("plants the fault");
+    shard.store.run_on_writer("DROP TABLE post_likes").await.expect("plants the fault");
 
     let refused = save(&shard.store, &one_like()).await.expect_err("no table");
 
@@ -143,7 +143,7 @@ async fn what_reads_cannot_write() {
     let shard = TestShard::sqlite().await;
     let snapshot = shard.store.snapshot().await.expect("a snapshot");
 
-    let refused = snapshot.link.transaction.execute_unprepared("DELETE FROM lanes").await;
+    let refused = snapshot.link.execute_of("DELETE FROM lanes", Vec::new()).await;
 
     assert!(refused.is_err());
 }
@@ -165,7 +165,7 @@ async fn on_postgres_what_reads_cannot_write_either() {
     let Some(shard) = TestShard::postgres().await else { return };
     let snapshot = shard.store.snapshot().await.expect("a snapshot");
 
-    let refused = snapshot.link.transaction.execute_unprepared("DELETE FROM lanes").await;
+    let refused = snapshot.link.execute_of("DELETE FROM lanes", Vec::new()).await;
 
     assert!(refused.is_err());
 }
@@ -207,7 +207,7 @@ async fn a_postgres_that_only_reads_is_unavailable() {
     let options = StoreOptions { writers: 1, ..StoreOptions::default() };
     let store = Store::open(&shard.backend, options).await.expect("opens");
     let plant = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
-    store.writer().execute_unprepared(plant).await.expect("plants the fault");
+    store.run_on_writer(plant).await.expect("plants the fault");
 
     let refused = save(&store, &one_like()).await.expect_err("read-only");
 
@@ -241,7 +241,7 @@ async fn a_postgres_statement_that_takes_too_long_is_unavailable() {
     let mut second = store.begin().await.expect("begins");
     let held = second.lanes_lock(&[Lane(0)]).await.expect_err("it is taken");
     drop(second);
-    let slow = first.link.transaction.execute_unprepared("SELECT pg_sleep(60)").await.map_err(StoreError::from).expect_err("too long");
+    let slow = first.link.execute_of("SELECT pg_sleep(60)", Vec::new()).await.expect_err("too long");
 
     for refused in [held, slow] {
         assert!(refused.kind() == StoreErrorKind::Unavailable && !refused.is_conflict(), "{refused:?}");

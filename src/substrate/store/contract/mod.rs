@@ -68,11 +68,6 @@ impl TestShard {
         tx.commit().await.expect("commits");
     }
 
-    /// The connections themselves, to plant faults with.
-    pub(super) fn raw_writer(&self) -> &sea_orm::DatabaseConnection {
-        self.store.writer()
-    }
-
     pub(super) async fn load(&self, needs: &Needs) -> Rows {
         self.store.snapshot().await.expect("a snapshot").rows_load(needs).await.expect("loads")
     }

@@ -293,12 +293,11 @@ async fn open_sessions_of_a_user_are_found(shard: TestShard) {
 
 async fn unknown_codes_in_a_row_stop_the_shard(shard: TestShard) {
     use crate::substrate::store::StoreErrorKind;
-    use sea_orm::ConnectionTrait;
 
     let key = (post(1), user(2));
     let row = SubscriptionRow { mode: SubscriptionMode::Default, position: Position(1) };
     shard.save(&Rows { subscriptions: [(key, row)].into(), ..Rows::default() }).await;
-    shard.raw_writer().execute_unprepared("UPDATE subscriptions SET mode = 77").await.expect("plants the fault");
+    shard.store.run_on_writer("UPDATE subscriptions SET mode = 77").await.expect("plants the fault");
 
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     let refused = snapshot.rows_load(&Needs { subscriptions: vec![key], ..Needs::default() }).await.expect_err("unreadable");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
 use sosik_migration::{Migrator, MigratorTrait};
 use uuid::Uuid;
 
@@ -41,7 +40,7 @@ async fn migrating_again_does_nothing(shard: TestShard) {
 /// Catches a binary that writes into tables it does not know.
 async fn a_newer_schema_is_refused_and_left_alone(shard: TestShard) {
     let plant = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m999999_future', 1)";
-    shard.raw_writer().execute_unprepared(plant).await.expect("plants the fault");
+    shard.store.run_on_writer(plant).await.expect("plants the fault");
 
     let refused = shard.store.migrate().await.expect_err("it is newer");
 

@@ -1,0 +1,85 @@
+//! One transaction's connection, to read or to write: a statement goes in, lines come out, from a server or from a file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, StatementBuilder, Value};
+
+use super::bulk::Shapes;
+use super::error::StoreError;
+use super::line::Line;
+use super::sqlite::FileTransaction;
+
+/// What a [`Link`] is made of.
+pub(super) enum Hold {
+    Server(DatabaseTransaction),
+    /// Each statement for itself.
+    Pool(DatabaseConnection),
+    File(FileTransaction),
+}
+
+/// One transaction's connection, for reading or writing.
+pub(super) struct Link {
+    pub(super) hold: Hold,
+    pub(super) backend: DbBackend,
+    pub(super) shapes: Arc<Shapes>,
+    /// How long it waits for an answer.
+    pub(super) patience: Option<Duration>,
+    /// The epoch that its database must carry, if that is known.
+    pub(super) epoch: Option<u64>,
+}
+
+/// Waits for an answer as long as is allowed: what is not answered by then is lost with its connection.
+pub(super) async fn answered<T>(patience: Option<Duration>, asked: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
+    let Some(waited) = patience else { return Ok(asked.await?) };
+    match tokio::time::timeout(waited, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_elapsed) => Err(StoreError::NoAnswer { waited }),
+    }
+}
+
+impl Link {
+    pub(super) async fn rows(&self, statement: &impl StatementBuilder) -> Result<Vec<Line>, StoreError> {
+        self.query(self.backend.build(statement)).await
+    }
+
+    /// How many rows it changed.
+    pub(super) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64, StoreError> {
+        self.run(self.backend.build(statement)).await
+    }
+
+    /// The same for a text that was built before.
+    pub(super) async fn rows_of(&self, text: &str, values: Vec<Value>) -> Result<Vec<Line>, StoreError> {
+        self.query(Statement::from_sql_and_values(self.backend, text, values)).await
+    }
+
+    pub(super) async fn execute_of(&self, text: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        self.run(Statement::from_sql_and_values(self.backend, text, values)).await
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Vec<Line>, StoreError> {
+        let rows = match &self.hold {
+            Hold::File(transaction) => return Ok(transaction.query(&statement)?.into_iter().map(Line::File).collect()),
+            Hold::Server(transaction) => answered(self.patience, transaction.query_all_raw(statement)).await?,
+            Hold::Pool(connection) => answered(self.patience, connection.query_all_raw(statement)).await?,
+        };
+        Ok(rows.into_iter().map(Line::Server).collect())
+    }
+
+    async fn run(&self, statement: Statement) -> Result<u64, StoreError> {
+        match &self.hold {
+            Hold::File(transaction) => transaction.execute(&statement),
+            Hold::Server(transaction) => Ok(answered(self.patience, transaction.execute_raw(statement)).await?.rows_affected()),
+            Hold::Pool(connection) => Ok(answered(self.patience, connection.execute_raw(statement)).await?.rows_affected()),
+        }
+    }
+
+    /// After `Ok` it is durable. After an error it may be or not.
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        match self.hold {
+            Hold::Server(transaction) => answered(self.patience, transaction.commit()).await,
+            Hold::Pool(_) => Ok(()),
+            Hold::File(transaction) => transaction.commit(),
+        }
+    }
+}
