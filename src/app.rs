@@ -112,10 +112,12 @@ const UNACCEPTED_MAX: i32 = 4096;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The threads of everything below the API. They outlive the `System`, which must not wait for them.
-pub fn ledger_runtime() -> Result<Runtime, StartError> {
+/// The threads of everything below the API, which outlive the `System`: it must not wait for them. More than there are cores, since one that
+/// commits to a shard in a file waits for its disk: others must be left for shards whose disks are faster.
+pub fn ledger_runtime(config: &Config) -> Result<Runtime, StartError> {
+    let files = config.shards.members.iter().filter(|member| !member.is_in_postgres()).count();
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2))
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2) + files)
         .thread_name("ledger")
         .enable_all()
         .build()

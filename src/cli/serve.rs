@@ -23,7 +23,7 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
     let telemetry = Arc::new(telemetry::install(&config.telemetry).map_err(CliError::while_doing("install the log"))?);
     #[cfg(feature = "faults")]
     let _scenario = fail::FailScenario::setup();
-    let runtime = app::ledger_runtime()?;
+    let runtime = app::ledger_runtime(&config)?;
     let ledger = runtime.handle().clone();
     let served = actix_web::rt::System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::while_doing("listen for signals"))?;

@@ -28,14 +28,13 @@ use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, LaneAddress, ShardIndex};
 
-/// A batch of content that is smaller than this waits for company, until so long after the one before began: a transaction has a cost
-/// of its own whatever its size, and writes each page once however many rows are new on it.
+/// A batch of content that is smaller than this waits for company: a transaction has a cost of its own whatever its size, and writes each
+/// page once however many rows are new on it.
 const COMPANY_ROWS: usize = 256;
-const GATHERING: Duration = Duration::from_millis(8);
-/// Where so many came in that time, all processors are busy: the batch waits longer, and a write costs a fifth less. Measured: waiting
-/// 8 ms gave 71 µs of processor time for a like, 40 ms gave 57 µs.
-const RUSH_ROWS: usize = 32;
-const GATHERING_IN_RUSH: Duration = Duration::from_millis(40);
+/// From one batch of content to the next, so many times as long as the one before took, shared by the workers. A batch takes long where
+/// processors or disk are busy: then the batches grow by themselves, and where there is leisure a write waits for next to nothing.
+const GATHERING_FACTOR: u32 = 4;
+const GATHERING_MAX: Duration = Duration::from_millis(40);
 /// A batch of what callers wait for is small, so that the next one does not wait long.
 const URGENT_ROWS_MAX: usize = 128;
 /// The first pause of a shard that is down, and of a worker that panicked.
@@ -145,8 +144,9 @@ pub struct WriteSupervisor {
     deliveries: VecDeque<Retry>,
     retries: VecDeque<Retry>,
     relayed: Vec<(Lane, Position)>,
-    /// When the last batch of content began, and whether a next one waits for company.
+    /// When the last batch of content began, how long the last one took that has ended, and whether a next one waits for company.
     content_began: Instant,
+    content_took: Duration,
     gathering: bool,
     paused: bool,
     pause: Duration,
@@ -187,6 +187,7 @@ impl WriteSupervisor {
             retries: VecDeque::new(),
             relayed: Vec::new(),
             content_began: Instant::now(),
+            content_took: Duration::ZERO,
             gathering: false,
             paused: false,
             pause: PAUSE_FIRST,
@@ -242,7 +243,8 @@ impl WriteSupervisor {
     fn content_is_due(&mut self, context: &mut Context<Self>) -> bool {
         let since = self.content_began.elapsed();
         let waiting = self.lanes.waiting().0;
-        let patience = if since < GATHERING || waiting < RUSH_ROWS { GATHERING } else { GATHERING_IN_RUSH };
+        let workers = u32::try_from(self.workers()).unwrap_or(u32::MAX).max(1);
+        let patience = (self.content_took * GATHERING_FACTOR / workers).min(GATHERING_MAX);
         if since >= patience || waiting >= COMPANY_ROWS {
             return true;
         }
@@ -343,6 +345,9 @@ impl WriteSupervisor {
         match flight.job.as_ref() {
             Job::Batch(runs) => {
                 self.last_batch = elapsed;
+                if runs.iter().any(|run| !run.lane.is_urgent()) {
+                    self.content_took = elapsed;
+                }
                 self.observe(runs, elapsed, flight.crowd);
                 runs.iter().for_each(|run| self.lanes.done(run));
             }

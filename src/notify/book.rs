@@ -3,7 +3,8 @@
 //! Notices go in, in the order of a lane's marks; parcels for destinations come out; arrivals go in; how far each lane is done comes
 //! out. A destination that is down holds up only its own people.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::substrate::store::NoticeMark;
@@ -154,16 +155,22 @@ impl Book {
 
     /// What to deliver next to a destination.
     pub fn parcels(&self, destination: ShardIndex) -> Vec<Parcel> {
-        let mut room = PARCEL_NOTICES_MAX;
-        let mut parcels = Vec::new();
-        for ((lane, to), route) in &self.routes {
-            let Some(known) = route.cursor.filter(|_| *to == destination) else { continue };
-            let notices: Vec<Notice> = route.queue.iter().take(room).cloned().collect();
-            let Some(last) = notices.last() else { continue };
-            room -= notices.len();
-            parcels.push(Parcel { source: SourceLane { shard: self.source, lane: *lane }, known, next: last.mark, notices });
+        let ready = self.routes.iter().filter(|((_, to), _)| *to == destination);
+        let ready = ready.filter_map(|((lane, _), route)| Some((*lane, route.cursor?, route.queue.iter().peekable())));
+        let mut queues: Vec<_> = ready.map(|(lane, known, queue)| (lane, known, queue, Vec::new())).collect();
+        let mut heads: BinaryHeap<_> =
+            queues.iter_mut().enumerate().filter_map(|(at, (_, _, queue, _))| Some(Reverse((queue.peek()?.mark.position, at)))).collect();
+        for _ in 0..PARCEL_NOTICES_MAX {
+            let Some(Reverse((_, at))) = heads.pop() else { break };
+            let (_, _, queue, taken) = &mut queues[at];
+            taken.extend(queue.next().cloned());
+            heads.extend(queue.peek().map(|next| Reverse((next.mark.position, at))));
         }
-        parcels
+        let parcel = |(lane, known, _, notices): (Lane, NoticeMark, _, Vec<Notice>)| {
+            let next = notices.last()?.mark;
+            Some(Parcel { source: SourceLane { shard: self.source, lane }, known, next, notices })
+        };
+        queues.into_iter().filter_map(parcel).collect()
     }
 
     /// A delivery is committed.

@@ -2,8 +2,8 @@
 //!
 //! Parcels come in from any number of sources; while one transaction is under way the next ones gather, and go into one transaction. Each
 //! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus, in the order of the commits.
-//! After a small transaction the desk rests as long as it took: under load each carries more, where many small ones would cost several
-//! times as much.
+//! After a transaction the desk rests as long as it took: under load each carries more, where many small ones would cost several
+//! times as much, and what was accepted is applied before everybody has heard of what was applied before it.
 //! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
 
 use std::sync::{Arc, Mutex};
@@ -22,8 +22,6 @@ use crate::support::lock::lock;
 
 /// Notices of one transaction, if it has more than one source's.
 const NOTICES_MAX: usize = 1000;
-/// With so many a transaction is not small.
-const NOTICES_FEW: usize = 256;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(100);
 
@@ -71,19 +69,17 @@ impl Desk {
                 Err(oneshot::error::TryRecvError::Empty) => {
                     tokio::time::sleep_until(*rested).await;
                     let began = Instant::now();
-                    if self.deliver_next().await < NOTICES_FEW {
-                        *rested = Instant::now() + began.elapsed().min(REST_MAX);
-                    }
+                    self.deliver_next().await;
+                    *rested = Instant::now() + began.elapsed().min(REST_MAX);
                 }
             }
         }
     }
 
-    /// One transaction for those who came first. Answers how many notices they brought.
-    async fn deliver_next(&self) -> usize {
+    /// One transaction for those who came first.
+    async fn deliver_next(&self) {
         let together = self.take();
         let parcels: Vec<&Parcel> = together.iter().flat_map(|submission| submission.parcels.iter()).collect();
-        let notices = together.iter().map(Submission::notices).sum();
         metrics::histogram!("sosik_delivery_sources").record(together.len() as f64);
         let result = self.try_deliver(&parcels).await;
         if together.len() > 1 && result.is_err() {
@@ -95,13 +91,12 @@ impl Desk {
                 is_down |= alone.as_ref().is_err_and(DeliveryError::is_down);
                 drop(submission.answer.send(alone));
             }
-            return notices;
+            return;
         }
         let mut result = Some(result);
         for submission in together {
             drop(submission.answer.send(result.take().unwrap_or(Ok(()))));
         }
-        notices
     }
 
     async fn try_deliver(&self, parcels: &[&Parcel]) -> Result<(), DeliveryError> {

@@ -32,15 +32,10 @@ use crate::vocabulary::owner::{Lane, ShardIndex};
 const NOTICES_MAX: usize = 20_000;
 /// How long to wait before a shard that did not answer is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// Events of one look that make a rush.
-const RUSH_EVENTS: usize = 128;
-/// From one look to the next in a rush: many events cost little more than a few, in reading them and in each inbox shard's transaction.
-const GATHERING_IN_RUSH: Duration = Duration::from_millis(120);
-/// Notices of one delivery that make a rush: then the destination rests as long as the delivery took. Its database has one writer, and what
-/// was accepted is to be applied before everybody has heard of what was applied before it.
-const RUSH_NOTICES: usize = 256;
-/// The longest such rest.
-const REST_MAX: Duration = Duration::from_millis(500);
+/// From one look to the next, so many times as long as the look took: many events cost little more than a few, in reading them and in each
+/// inbox shard's transaction.
+const GATHERING_FACTOR: u32 = 2;
+const GATHERING_MAX: Duration = Duration::from_millis(120);
 /// How often windows that are due are looked for.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 /// How often the database learns how far the lanes are told.
@@ -201,16 +196,13 @@ impl NotificationDispatcher {
         }));
     }
 
-    /// Lets events gather before the next look: as long as this one took, and longer in a rush. A crowd that was not told to its end
-    /// waits for nothing.
+    /// Lets events gather before the next look. A crowd that was not told to its end waits for nothing.
     fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
         let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
         if planned().all(|plan| plan.open.is_none()) {
-            let events: usize = planned().map(|plan| plan.events).sum();
-            let now = Instant::now();
-            let until = if events >= RUSH_EVENTS { began + GATHERING_IN_RUSH } else { now + now.duration_since(began) };
-            self.plan_after = Some(until);
-            context.run_later(until.saturating_duration_since(Instant::now()), Self::step);
+            let pause = (began.elapsed() * GATHERING_FACTOR).min(GATHERING_MAX);
+            self.plan_after = Some(Instant::now() + pause);
+            context.run_later(pause, Self::step);
         }
     }
 
@@ -282,20 +274,13 @@ impl NotificationDispatcher {
         let delivered = self.parts.runtime.spawn(async move {
             let began = Instant::now();
             let result = desk.deliver(Arc::clone(&parcels)).await;
-            let took = began.elapsed();
-            metrics::histogram!("sosik_delivery_seconds").record(took);
-            (result, parcels, took)
+            metrics::histogram!("sosik_delivery_seconds").record(began.elapsed());
+            (result, parcels)
         });
         context.spawn(delivered.into_actor(self).map(move |delivered, dispatcher, context| {
             dispatcher.delivering.remove(&destination);
             match delivered {
-                Ok((Some(result), parcels, took)) => {
-                    let notices: usize = parcels.iter().map(|parcel| parcel.notices.len()).sum();
-                    if result.is_ok() && notices >= RUSH_NOTICES {
-                        dispatcher.hold(destination, took.min(REST_MAX), context);
-                    }
-                    dispatcher.ended(destination, result, &parcels, context);
-                }
+                Ok((Some(result), parcels)) => dispatcher.ended(destination, result, &parcels, context),
                 Ok((None, ..)) | Err(_) => {
                     tracing::error!(shard = destination.0, "a delivery was cut short; asking how far it came");
                     context.run_later(RETRY_AFTER, move |dispatcher, context| dispatcher.ask_cursors(destination, context));

@@ -2,7 +2,8 @@
 //! fixed shapes come out.
 //!
 //! A statement is prepared once for each number of rows, so those numbers are few: reads repeat the last key up to the next power of two,
-//! saves are cut into powers of two and a rest. More keys or rows than one statement takes make several statements.
+//! saves are cut into powers of two and a rest. More keys or rows than one statement takes make several statements. PostgreSQL, which
+//! reads each parameter by itself and plans for their number, gets its rows as arrays where it can ([`super::arrays`]).
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, ValueTuple};
 use sea_orm::{DbBackend, DbErr, EntityTrait, Value};
 
+use super::arrays::{self, Columns};
 use super::error::StoreError;
 use super::line::Line;
 use super::link::Link;
@@ -22,6 +24,8 @@ const LOAD_KEYS_MAX: usize = 1024;
 const SAVE_ROWS_MAX: usize = 512;
 /// So few rows are saved by one statement, whatever their number: each statement is a way to the database and back.
 const SAVE_ROWS_FEW: usize = 16;
+/// A statement whose text is the same for any number of rows.
+const ANY_NUMBER: usize = 0;
 
 /// A key as the parameters of a statement.
 pub(super) trait Key: Ord + Clone {
@@ -73,12 +77,17 @@ impl Link {
         let mut found = Vec::new();
         for chunk in keys.chunks(LOAD_KEYS_MAX) {
             let Some(last) = chunk.last() else { continue };
-            let count = chunk.len().next_power_of_two();
+            let count = if self.takes_arrays() { chunk.len() } else { chunk.len().next_power_of_two() };
             let mut values = Vec::with_capacity(count * T::Key::PARTS);
             for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
                 key.push(&mut values);
             }
-            let text = self.shapes.text((TypeId::of::<T>(), false, count), || load_text::<T>(self.backend, count));
+            let (text, values) = if self.takes_arrays() {
+                let columns = Columns::of(values, T::Key::PARTS);
+                (self.shapes.text((TypeId::of::<T>(), false, ANY_NUMBER), || arrays::load_text::<T>(&columns)), columns.into_values())
+            } else {
+                (self.shapes.text((TypeId::of::<T>(), false, count), || load_text::<T>(self.backend, count)), values)
+            };
             for row in self.rows_of(&text, values).await? {
                 found.push(T::read(&row)?);
             }
@@ -91,13 +100,18 @@ impl Link {
         rows.sort_unstable_by(|left, right| left.0.cmp(right.0));
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
-            let count = rows_saved_next(rest.len());
+            let count = if self.takes_arrays() { rest.len().min(SAVE_ROWS_MAX) } else { rows_saved_next(rest.len()) };
             let (chunk, later) = rest.split_at(count);
             let mut values = Vec::with_capacity(count * T::COLUMNS.len());
             for (key, row) in chunk {
                 T::write(key, row, &mut values);
             }
-            let text = self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count));
+            let (text, values) = if self.takes_arrays() && arrays::can_hold(&values) {
+                let columns = Columns::of(values, T::COLUMNS.len());
+                (self.shapes.text((TypeId::of::<T>(), true, ANY_NUMBER), || arrays::save_text::<T>(&columns)), columns.into_values())
+            } else {
+                (self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count)), values)
+            };
             self.execute_of(&text, values).await?;
             rest = later;
         }

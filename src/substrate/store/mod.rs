@@ -7,6 +7,7 @@
 //! a row never goes back to an older position. Full, locked or gone: [`StoreErrorKind::Unavailable`], and nothing was done.
 
 mod accounts;
+mod arrays;
 mod audit;
 mod bulk;
 mod comments;
