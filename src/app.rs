@@ -60,6 +60,7 @@ use crate::support::auth::token::Tokens;
 use crate::support::clock::Clock;
 use crate::support::config::{Config, Member};
 use crate::support::data_folder::{DataFolder, claim_worker};
+use crate::support::processors;
 use crate::support::snowflake::IdMaker;
 use crate::support::telemetry::Telemetry;
 
@@ -199,6 +200,7 @@ impl App {
             tasks.start("following standbys", standbys::follow(Arc::clone(&ledger), shard.index));
         }
         load_revocations(&accounts, &ledger, &intake, &mut tasks).await;
+        tasks.start("looking at the processors", processors::watch());
         housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), &mut tasks);
         let start_again = watch_primaries(&config, &ledger, &opened.expectations, &mut tasks);
         journal_keeper::start(&ledger, Arc::clone(&opened.expectations), config.journal.max_bytes, &mut tasks);

@@ -2,8 +2,8 @@
 //!
 //! Parcels come in from any number of sources; while one transaction is under way the next ones gather, and go into one transaction. Each
 //! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus, in the order of the commits.
-//! After a transaction the desk rests as long as it took: under load each carries more, where many small ones would cost several
-//! times as much, and what was accepted is applied before everybody has heard of what was applied before it.
+//! Where the processors are busy the desk rests after a transaction as long as it took: each carries more then, where many small ones would
+//! cost several times as much, and what was accepted is applied before everybody has heard of what was applied before it.
 //! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
 
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,7 @@ use crate::substrate::store::Store;
 use crate::support::clock::Clock;
 use crate::support::faults::planted;
 use crate::support::lock::lock;
+use crate::support::processors;
 
 /// Notices of one transaction, if it has more than one source's.
 const NOTICES_MAX: usize = 1000;
@@ -70,7 +71,7 @@ impl Desk {
                     tokio::time::sleep_until(*rested).await;
                     let began = Instant::now();
                     self.deliver_next().await;
-                    *rested = Instant::now() + began.elapsed().min(REST_MAX);
+                    *rested = Instant::now() + began.elapsed().min(processors::patience(REST_MAX));
                 }
             }
         }

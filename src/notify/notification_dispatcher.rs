@@ -25,6 +25,7 @@ use crate::support::clock::Clock;
 use crate::support::config::Notify;
 use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Order, Ticket};
+use crate::support::processors;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
@@ -32,10 +33,9 @@ use crate::vocabulary::owner::{Lane, ShardIndex};
 const NOTICES_MAX: usize = 20_000;
 /// How long to wait before a shard that did not answer is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// From one look to the next, so many times as long as the look took: many events cost little more than a few, in reading them and in each
-/// inbox shard's transaction.
-const GATHERING_FACTOR: u32 = 2;
-const GATHERING_MAX: Duration = Duration::from_millis(120);
+/// From one look to the next at least as long as the look took, and where the processors are busy up to so long: many events cost little more
+/// than a few, in reading them and in each inbox shard's transaction.
+const GATHERING_IN_RUSH: Duration = Duration::from_millis(120);
 /// How often windows that are due are looked for.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 /// How often the database learns how far the lanes are told.
@@ -200,7 +200,7 @@ impl NotificationDispatcher {
     fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
         let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
         if planned().all(|plan| plan.open.is_none()) {
-            let pause = (began.elapsed() * GATHERING_FACTOR).min(GATHERING_MAX);
+            let pause = began.elapsed().min(GATHERING_IN_RUSH).max(processors::patience(GATHERING_IN_RUSH));
             self.plan_after = Some(Instant::now() + pause);
             context.run_later(pause, Self::step);
         }

@@ -1,19 +1,22 @@
 //! Many rows for PostgreSQL as one array a column: the text of a statement, and its plan, are the same whatever their number.
 //!
-//! Rows that lie flat go in, columns come out, and the statements that take them. An array has no place for what is absent, so rows with
-//! such values go the other way.
+//! Rows that lie flat go in, columns come out, and the statements that take them. An array has no place for what is absent: an absent number
+//! has a word of its own in it, and rows without a text or bytes go the other way.
 
 use sea_orm::sea_query::{ArrayType, Expr, ExprTrait, Func, Query, SelectStatement};
-use sea_orm::{DbBackend, Value};
+use sea_orm::{ColumnTrait, DbBackend, Value};
 
 use super::bulk::{Key, Table};
+
+/// Stands for an absent number: ids, positions and times are all above it.
+const ABSENT: i64 = -i64::MAX;
 
 /// The values of some rows, column by column.
 pub(super) struct Columns(Vec<(ArrayType, Vec<Value>)>);
 
 /// Whether each of these values has a place in an array.
 pub(super) fn can_hold(values: &[Value]) -> bool {
-    values.iter().all(Value::is_some)
+    values.iter().all(|value| value.is_some() || matches!(value, Value::BigInt(None)))
 }
 
 impl Columns {
@@ -23,7 +26,7 @@ impl Columns {
         let mut columns: Vec<(ArrayType, Vec<Value>)> =
             values.iter().take(width).map(|value| (value.array_type(), Vec::with_capacity(rows))).collect();
         for (index, value) in values.into_iter().enumerate() {
-            columns[index % width].1.push(value);
+            columns[index % width].1.push(if value.is_some() { value } else { ABSENT.into() });
         }
         Self(columns)
     }
@@ -34,9 +37,31 @@ impl Columns {
 
     /// `SELECT unnest($1::bigint[]), …`: all step forward together (PostgreSQL's documentation, 9.26 "Set Returning Functions").
     fn unnest(&self) -> SelectStatement {
-        let arrays = self.0.iter().enumerate().map(|(index, (of, _))| Expr::cust(format!("${}::{}[]", index + 1, type_name(of))));
-        Query::select().exprs(arrays.map(|array| Func::cust("unnest").arg(array))).take()
+        Query::select().exprs(self.0.iter().enumerate().map(|(index, (of, _))| unnested(index, of))).take()
     }
+
+    /// The same for the columns of a table, some of which can be absent.
+    fn unnest_into<T: Table>(&self) -> SelectStatement {
+        let columns = self.0.iter().zip(T::COLUMNS).enumerate().map(|(index, ((of, _), column))| {
+            let value = unnested(index, of);
+            let can_be_absent = *of == ArrayType::BigInt && column.def().is_null();
+            if can_be_absent { Func::cust("nullif").args([value, Expr::cust(ABSENT.to_string())]).into() } else { value }
+        });
+        Query::select().exprs(columns).take()
+    }
+}
+
+fn unnested(index: usize, of: &ArrayType) -> Expr {
+    Func::cust("unnest").arg(Expr::cust(format!("${}::{}[]", index + 1, type_name(of)))).into()
+}
+
+/// The table `wanted` of so many numbers a row: `column1`, `column2` …
+pub(super) fn wanted(width: usize) -> SelectStatement {
+    let mut rows = Query::select();
+    for index in 0..width {
+        rows.expr_as(unnested(index, &ArrayType::BigInt), format!("column{}", index + 1));
+    }
+    Query::select().from_subquery(rows, "wanted").take()
 }
 
 fn type_name(of: &ArrayType) -> &'static str {
@@ -64,7 +89,7 @@ pub(super) fn save_text<T: Table>(rows: &Columns) -> String {
     let mut insert = Query::insert();
     insert.into_table(T::Entity::default()).columns(T::COLUMNS.iter().copied());
     // It is refused only if the numbers of columns differ.
-    let _same_number = insert.select_from(rows.unnest());
+    let _same_number = insert.select_from(rows.unnest_into::<T>());
     insert.on_conflict(T::on_conflict());
     DbBackend::Postgres.build(&insert).sql
 }

@@ -9,7 +9,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, ValueTuple};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, SelectStatement, ValueTuple};
 use sea_orm::{DbBackend, DbErr, EntityTrait, Value};
 
 use super::arrays::{self, Columns};
@@ -62,13 +62,6 @@ impl Shapes {
     }
 }
 
-impl Shapes {
-    /// The text of a question of its own about so many keys, named by a type.
-    pub(super) fn question_text<T: 'static>(&self, count: usize, build: impl FnOnce() -> String) -> Arc<str> {
-        self.text((TypeId::of::<T>(), false, count), build)
-    }
-}
-
 impl Link {
     /// The rows of these keys that exist, in any order. `keys` is sorted and freed of doubles. No keys, no statement.
     pub(super) async fn load<T: Table>(&self, mut keys: Vec<T::Key>) -> Result<Vec<(T::Key, T::Row)>, StoreError> {
@@ -91,6 +84,36 @@ impl Link {
             for row in self.rows_of(&text, values).await? {
                 found.push(T::read(&row)?);
             }
+        }
+        Ok(found)
+    }
+
+    /// Asks one question about many keys of numbers, at most `most` in one statement. `T` names its text, which `question` makes of a statement
+    /// that selects from these keys: the table `wanted` with `column1`, `column2` … No keys, no statement.
+    pub(super) async fn ask<T: 'static, K: Key>(
+        &self,
+        mut keys: Vec<K>,
+        most: usize,
+        question: fn(SelectStatement) -> SelectStatement,
+    ) -> Result<Vec<Line>, StoreError> {
+        keys.sort_unstable();
+        keys.dedup();
+        let mut found = Vec::new();
+        for chunk in keys.chunks(most) {
+            let Some(last) = chunk.last() else { continue };
+            let count = if self.takes_arrays() { chunk.len() } else { chunk.len().next_power_of_two() };
+            let mut values = Vec::with_capacity(count * K::PARTS);
+            for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
+                key.push(&mut values);
+            }
+            let build = |wanted: SelectStatement| self.backend.build(&question(wanted)).sql;
+            let (text, values) = if self.takes_arrays() {
+                let text = self.shapes.text((TypeId::of::<T>(), false, ANY_NUMBER), || build(arrays::wanted(K::PARTS)));
+                (text, Columns::of(values, K::PARTS).into_values())
+            } else {
+                (self.shapes.text((TypeId::of::<T>(), false, count), || build(wanted(K::PARTS, count))), values)
+            };
+            found.extend(self.rows_of(&text, values).await?);
         }
         Ok(found)
     }
@@ -122,6 +145,12 @@ impl Link {
 /// How many of so many rows, at least one, go into the next statement.
 fn rows_saved_next(rest: usize) -> usize {
     if rest <= SAVE_ROWS_FEW { rest } else { 1 << Ord::min(rest.ilog2(), SAVE_ROWS_MAX.ilog2()) }
+}
+
+/// The table `wanted` of so many rows of so many numbers.
+fn wanted(width: usize, count: usize) -> SelectStatement {
+    let rows = std::iter::repeat_n(ValueTuple::Many(vec![Value::from(0_i64); width]), count);
+    Query::select().from_values(rows, "wanted").take()
 }
 
 /// The text alone: its parameters are bound anew each time. They stand in the order in which keys and rows push them.

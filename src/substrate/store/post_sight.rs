@@ -2,14 +2,13 @@
 //!
 //! One statement is one snapshot by itself: it needs no transaction around it, and one trip to the database instead of six.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{DbBackend, DbErr};
+use sea_orm::DbErr;
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sosik_entities::{post_counters, post_likes, posts, subscriptions};
 
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::text::PostBody;
 
-use super::bulk::Key;
 use super::error::StoreError;
 use super::line::Line;
 use super::link::Link;
@@ -27,29 +26,18 @@ const NOBODY: UserId = UserId::from_raw(0);
 
 /// The rows of posts and their counters, and of each viewer's like and subscription.
 pub(super) async fn load(link: &Link, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
-    let mut keys: Vec<(PostId, UserId)> = sights.iter().map(|(post, viewer)| (*post, viewer.unwrap_or(NOBODY))).collect();
-    keys.sort_unstable();
-    keys.dedup();
+    let keys: Vec<(PostId, UserId)> = sights.iter().map(|(post, viewer)| (*post, viewer.unwrap_or(NOBODY))).collect();
     let mut rows = Rows::default();
-    for chunk in keys.chunks(SIGHTS_MAX) {
-        let Some(last) = chunk.last() else { continue };
-        let count = chunk.len().next_power_of_two();
-        let mut values = Vec::with_capacity(count * 2);
-        for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
-            key.push(&mut values);
-        }
-        let text = link.shapes.question_text::<Sight>(count, || text(link.backend, count));
-        for row in link.rows_of(&text, values).await? {
-            take(&row, &mut rows)?;
-        }
+    for line in link.ask::<Sight, _>(keys, SIGHTS_MAX, question).await? {
+        take(&line, &mut rows)?;
     }
     Ok(rows)
 }
 
-fn text(backend: DbBackend, count: usize) -> String {
+fn question(mut wanted: SelectStatement) -> SelectStatement {
     let wanted_post = || Expr::col(("wanted", "column1"));
     let wanted_viewer = || Expr::col(("wanted", "column2"));
-    let select = Query::select()
+    wanted
         .expr(wanted_post())
         .expr(wanted_viewer())
         .columns(
@@ -62,7 +50,6 @@ fn text(backend: DbBackend, count: usize) -> String {
         )
         .columns([post_likes::Column::Liked, post_likes::Column::Position].map(|column| (post_likes::Entity, column)))
         .columns([subscriptions::Column::Mode, subscriptions::Column::Position].map(|column| (subscriptions::Entity, column)))
-        .from_values(std::iter::repeat_n((0_i64, 0_i64), count), "wanted")
         .inner_join(posts::Entity, Expr::col((posts::Entity, posts::Column::Post)).eq(wanted_post()))
         .left_join(post_counters::Entity, Expr::col((post_counters::Entity, post_counters::Column::Post)).eq(wanted_post()))
         .left_join(
@@ -76,9 +63,8 @@ fn text(backend: DbBackend, count: usize) -> String {
             Expr::col((subscriptions::Entity, subscriptions::Column::Post))
                 .eq(wanted_post())
                 .and(Expr::col((subscriptions::Entity, subscriptions::Column::User)).eq(wanted_viewer())),
-        )
-        .take();
-    backend.build(&select).sql
+        );
+    wanted
 }
 
 /// Puts one line's rows where they belong. A post that several viewers asked for comes several times.

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{DbBackend, DbErr, Value};
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
+use sea_orm::{DbErr, Value};
 use sosik_entities::{inbox_states, mutes, preferences, relations};
 
 use crate::vocabulary::entry::InboxState;
@@ -16,7 +16,6 @@ use super::bulk::Key;
 use super::error::StoreError;
 use super::inbox::read_preferences;
 use super::line::Line;
-use super::link::Link;
 use super::relations::follow;
 use super::values::{get, unsigned, unsigned_or_null, user};
 use super::write_tx::WriteTx;
@@ -60,34 +59,18 @@ pub struct StandingRow {
 
 impl WriteTx {
     /// One for each key.
-    pub async fn standings(&mut self, mut keys: Vec<StandingKey>) -> Result<HashMap<StandingKey, StandingRow>, StoreError> {
-        keys.sort_unstable();
-        keys.dedup();
-        let Link { backend, shapes, .. } = &self.link;
-        let mut found = HashMap::with_capacity(keys.len());
-        for chunk in keys.chunks(STANDINGS_MAX) {
-            let Some(last) = chunk.last() else { continue };
-            let count = chunk.len().next_power_of_two();
-            let mut values = Vec::with_capacity(count * StandingKey::PARTS);
-            for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
-                key.push(&mut values);
-            }
-            let text = shapes.question_text::<StandingRow>(count, || text(*backend, count));
-            for row in self.link.rows_of(&text, values).await? {
-                let (key, standing) = read(&row)?;
-                found.insert(key, standing);
-            }
-        }
-        Ok(found)
+    pub async fn standings(&mut self, keys: Vec<StandingKey>) -> Result<HashMap<StandingKey, StandingRow>, StoreError> {
+        let lines = self.link.ask::<StandingRow, _>(keys, STANDINGS_MAX, question).await?;
+        Ok(lines.iter().map(read).collect::<Result<_, _>>()?)
     }
 }
 
-fn text(backend: DbBackend, count: usize) -> String {
+fn question(mut wanted: SelectStatement) -> SelectStatement {
     let [recipient, actor, host] = ["column1", "column2", "column3"].map(|column| Expr::col(("wanted", column)));
     let relation = |column: relations::Column| Expr::col((relations::Entity, column));
     let beside = |column: relations::Column| Expr::col(("beside", column));
     let mute = |column: mutes::Column| Expr::col((mutes::Entity, column));
-    let select = Query::select()
+    wanted
         .exprs([recipient.clone(), actor.clone(), host.clone()])
         .columns(
             [inbox_states::Column::Seq, inbox_states::Column::MinSeq, inbox_states::Column::Unread, inbox_states::Column::ReadUpTo]
@@ -99,7 +82,6 @@ fn text(backend: DbBackend, count: usize) -> String {
         .exprs([relations::Column::Blocking, relations::Column::BlockedBy].map(relation))
         .exprs([relations::Column::Blocking, relations::Column::BlockedBy].map(beside))
         .column((mutes::Entity, mutes::Column::Muting))
-        .from_values(std::iter::repeat_n((0_i64, 0_i64, 0_i64), count), "wanted")
         .left_join(inbox_states::Entity, Expr::col((inbox_states::Entity, inbox_states::Column::Owner)).eq(recipient.clone()))
         .left_join(preferences::Entity, Expr::col((preferences::Entity, preferences::Column::User)).eq(recipient.clone()))
         .left_join(
@@ -112,9 +94,8 @@ fn text(backend: DbBackend, count: usize) -> String {
             "beside",
             beside(relations::Column::Owner).eq(recipient.clone()).and(beside(relations::Column::Other).eq(host)),
         )
-        .left_join(mutes::Entity, mute(mutes::Column::Owner).eq(recipient).and(mute(mutes::Column::Other).eq(actor)))
-        .take();
-    backend.build(&select).sql
+        .left_join(mutes::Entity, mute(mutes::Column::Owner).eq(recipient).and(mute(mutes::Column::Other).eq(actor)));
+    wanted
 }
 
 fn read(row: &Line) -> Result<(StandingKey, StandingRow), DbErr> {
