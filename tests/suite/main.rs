@@ -44,6 +44,7 @@ mod postgres;
 mod postgres_outage;
 mod security;
 mod shutdown;
+mod staged;
 mod standbys;
 mod stream;
 mod stream_conformance;

@@ -352,7 +352,8 @@ impl Operations for Doubles {
     }
 
     fn shards(&self) -> LocalBoxFuture<'_, Result<Vec<ShardReport>, OperationError>> {
-        let report = ShardReport { index: 0, name: "s1".to_owned(), state: "serving".to_owned(), pending: 0, dead_letters: 1 };
+        let report =
+            ShardReport { index: 0, name: "s1".to_owned(), state: "serving".to_owned(), pending: 0, dead_letters: 1, standbys: Vec::new() };
         done(Ok(vec![report]))
     }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use super::apply::Transition;
 use super::hot_posts::{Found, Freshness};
 use super::pending::{PendingError, PendingWrite, Shows, Topic};
-use super::shard_reader::{Loaded, ReadFailed, is_pending, subset};
+use super::shard_reader::{Loaded, ReadFailed, Source, is_pending, subset};
 use super::{Ledger, Shard};
 use crate::substrate::store::rows::Needs;
 use crate::support::faults::planted;
@@ -35,11 +35,18 @@ use crate::vocabulary::owner::{Owner, ShardIndex};
 #[derive(Clone)]
 pub struct View {
     ledger: Arc<Ledger>,
+    source: Source,
 }
 
 impl View {
+    /// For readers: what everybody sees, or more, with the reader's own pending writes.
     pub fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger }
+        Self { ledger, source: Source::Any }
+    }
+
+    /// For decisions: the newest there is.
+    pub fn of_newest(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, source: Source::Newest }
     }
 
     async fn pending(&self, viewer: Option<UserId>, topic: Topic) -> Result<Vec<PendingWrite>, ViewError> {
@@ -73,8 +80,8 @@ impl View {
         if marks || !posts::is_plain(needs) {
             return self.load(shard, needs, marks).await;
         }
-        let shared = shard.reader.load_post(post, viewer).await?;
-        Ok(Loaded { rows: subset(&shared.rows, needs), marks: None })
+        let shared = shard.reader.load_post(post, viewer, self.source).await?;
+        Ok(Loaded { rows: subset(&shared.rows, needs), marks: None, position: None })
     }
 
     /// What memory holds of a post, if that is enough for what is asked. A miss may have the post kept from then on.
@@ -91,8 +98,8 @@ impl View {
     }
 
     async fn load(&self, shard: &Shard, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {
-        let shared = shard.reader.load(needs.clone(), marks).await?;
-        Ok(Loaded { rows: subset(&shared.rows, needs), marks: shared.marks.clone() })
+        let shared = shard.reader.load(needs.clone(), marks, self.source).await?;
+        Ok(Loaded { rows: subset(&shared.rows, needs), marks: shared.marks.clone(), position: None })
     }
 }
 

@@ -9,6 +9,7 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynch
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
 use super::error::StoreError;
+use super::standby::Known;
 use super::tenure::{PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
 
@@ -116,6 +117,16 @@ pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions) -> Result<P
 /// One connection to a standby, made when it is first used.
 pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {
     postgres::standby(url, options).await
+}
+
+/// Connections by which a standby is read, made when they are used: to one that carries the epoch of `tenure`, and is no older than `known`.
+pub(super) async fn standby_reads(
+    url: &PostgresUrl,
+    options: &StoreOptions,
+    tenure: &Arc<OnceLock<Tenure>>,
+    known: &Arc<Known>,
+) -> Result<DatabaseConnection, StoreError> {
+    postgres::standby_reads(url, options, tenure, known).await
 }
 
 async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, StoreError> {

@@ -4,9 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DbBackend, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 #[cfg(feature = "faults")]
 use sea_orm::{DbErr, error::ConnAcquireErr};
 use sosik_entities::{accounts, lanes, sessions, shard};
@@ -15,16 +13,16 @@ use uuid::Uuid;
 
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
-use crate::vocabulary::ids::{Position, PostId, UserId};
+use crate::vocabulary::ids::{Position, UserId};
 use crate::vocabulary::owner::{LANES, Owner};
 
 use super::accounts::role_code;
-use super::bulk::{Link, Shapes, answered};
+use super::bulk::{Link, answered};
 use super::connect::{self, Backend, StoreOptions};
 use super::error::StoreError;
 use super::kept_writes;
-use super::post_sight;
-use super::rows::{Role, Rows};
+use super::read_side::ReadSide;
+use super::rows::Role;
 use super::snapshot::Snapshot;
 use super::tenure::Tenure;
 use super::values::{get, number, small, unsigned, unsigned_or_null};
@@ -34,13 +32,7 @@ use super::write_tx::WriteTx;
 #[derive(Clone)]
 pub struct Store {
     writer: DatabaseConnection,
-    reader: DatabaseConnection,
-    backend: DbBackend,
-    shapes: Arc<Shapes>,
-    /// How long it waits for an answer.
-    patience: Option<Duration>,
-    /// Of the only primary that it writes to, once that is known.
-    tenure: Arc<OnceLock<Tenure>>,
+    reads: ReadSide,
     /// The name of its file, by which a fault is planted in one shard only.
     #[cfg(feature = "faults")]
     file: Arc<str>,
@@ -77,13 +69,16 @@ impl Store {
     /// Connects, and refuses a database that could lose what it committed. It does not look at the schema.
     pub async fn open(backend: &Backend, options: StoreOptions) -> Result<Self, StoreError> {
         let pools = connect::open(backend, &options).await?;
-        Ok(Self {
+        let reads = ReadSide {
+            pool: pools.reader,
             backend: pools.writer.get_database_backend(),
-            writer: pools.writer,
-            reader: pools.reader,
             shapes: Arc::default(),
             patience: options.patience(backend),
             tenure: pools.tenure,
+        };
+        Ok(Self {
+            writer: pools.writer,
+            reads,
             #[cfg(feature = "faults")]
             file: backend.file_stem().into(),
         })
@@ -108,7 +103,7 @@ impl Store {
 
     /// Whether the schema is this binary's: `false` if it is older, an error if it is newer. Changes nothing.
     pub async fn is_current(&self) -> Result<bool, StoreError> {
-        Ok(Migrator::get_pending_migrations_read_only(&self.reader).await?.is_empty())
+        Ok(Migrator::get_pending_migrations_read_only(&self.reads.pool).await?.is_empty())
     }
 
     async fn make_first_rows(&self) -> Result<(), StoreError> {
@@ -189,26 +184,18 @@ impl Store {
         #[cfg(feature = "faults")]
         self.plant_read_only().await?;
         let immediate = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        let transaction = answered(self.patience, self.writer.begin_with_options(immediate)).await?;
-        Ok(WriteTx { link: self.link(transaction), is_checked: false })
+        let transaction = answered(self.patience(), self.writer.begin_with_options(immediate)).await?;
+        Ok(WriteTx { link: self.reads.link(transaction), is_checked: false })
+    }
+
+    /// Where it is read.
+    pub fn reads(&self) -> &ReadSide {
+        &self.reads
     }
 
     /// A consistent state to read from.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let transaction = match self.backend {
-            // A read transaction of SQLite is a snapshot already.
-            DbBackend::Sqlite => self.reader.begin().await?,
-            _ => {
-                let begin = self.reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
-                answered(self.patience, begin).await?
-            }
-        };
-        Ok(Snapshot { link: self.link(transaction) })
-    }
-
-    /// What shows posts to viewers, from one snapshot: posts, their counters, each viewer's like and subscription.
-    pub async fn posts_seen(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
-        post_sight::load(&self.reader, self.backend, &self.shapes, self.patience, sights).await
+        self.reads.snapshot().await
     }
 
     /// Gives an account a role; `false` if there is no such account.
@@ -255,7 +242,7 @@ impl Store {
 
     /// Moves SQLite's log into the file and empties it; PostgreSQL sees to that itself.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        if self.backend == DbBackend::Sqlite {
+        if self.reads.backend == DbBackend::Sqlite {
             self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
         Ok(())
@@ -263,7 +250,7 @@ impl Store {
 
     /// Ends all connections, after the transactions that are running.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.reader.close_by_ref().await?;
+        self.reads.pool.close_by_ref().await?;
         Ok(self.writer.close_by_ref().await?)
     }
 
@@ -272,11 +259,11 @@ impl Store {
     }
 
     pub(super) fn patience(&self) -> Option<Duration> {
-        self.patience
+        self.reads.patience
     }
 
-    pub(super) fn tenure(&self) -> &OnceLock<Tenure> {
-        &self.tenure
+    pub(super) fn tenure(&self) -> &Arc<OnceLock<Tenure>> {
+        &self.reads.tenure
     }
 
     /// A planted fault: SQLite itself refuses to write, as on a file system that became read-only.
@@ -286,11 +273,6 @@ impl Store {
             self.writer.execute_unprepared(if read_only { "PRAGMA query_only = on" } else { "PRAGMA query_only = off" }).await?;
         }
         Ok(())
-    }
-
-    fn link(&self, transaction: sea_orm::DatabaseTransaction) -> Link {
-        let epoch = self.tenure.get().map(|tenure| tenure.epoch);
-        Link { transaction, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience, epoch }
     }
 }
 

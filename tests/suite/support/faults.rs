@@ -121,6 +121,12 @@ pub(crate) const PLACE_EARLY: &str = "standbys::place_early";
 /// ledger standbys: with `return`, nothing waits for standbys. Breaks G1 over a failover.
 pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
 
+/// ledger standbys: with `return`, what is committed counts as seen by everybody, whatever the standbys that are read have. Breaks the stages of a
+/// write.
+pub(crate) const SHOW_EARLY: &str = "standbys::show_early";
+/// ledger settlement: with `return`, a write leaves the overlay at its commit, whether everybody sees it or not. Breaks G3 where standbys are read.
+pub(crate) const DROP_AT_COMMIT: &str = "pending::drop_at_commit";
+
 /// store: with `return`, no epoch is compared: any server that takes writes will do. Breaks G2 over a failover.
 pub(crate) const SKIP_EPOCH: &str = "store::skip_epoch";
 /// ledger recovery: with `return`, a shard is not asked at the start whether it has what the journal gave back. Breaks G1 over an old copy.

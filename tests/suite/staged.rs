@@ -1,0 +1,264 @@
+//! Committed, then visible: where standbys are read, others see a write when all of them have replayed it, and its author at once.
+//!
+//! Controls: a write that counts as seen too early, an overlay that ends at the commit, notifications before others can see: each must be
+//! caught by the same look that finds nothing without it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::client::{Answer, Person, nonce, within};
+use crate::support::faults;
+use crate::support::followed::{Followed, UP_TO_DATE_WITHIN, nothing_is_held, standby_is, standby_stands_still};
+use crate::support::inboxes::Inbox;
+use crate::support::server::Settings;
+use crate::support::socket::Socket;
+
+/// Longer than any test: a standby that stands still is waited for.
+const WAITED_FOR: &str = "10m";
+
+/// What somebody saw that he should not have, or did not see that he should.
+#[derive(Debug, Default)]
+struct Sight(Vec<String>);
+
+impl Sight {
+    fn note(&mut self, right: bool, what: impl FnOnce() -> String) {
+        if !right {
+            self.0.push(what());
+        }
+    }
+}
+
+/// Ben's post on the shard with a standby; Ann writes below it, and a stranger looks on. All three live elsewhere.
+struct Scene {
+    followed: Followed,
+    ann: Person,
+    ben: Person,
+    admin: Person,
+    post: String,
+}
+
+impl Scene {
+    async fn set(settings: Settings) -> Option<Self> {
+        let followed = Followed::start_read(settings, WAITED_FOR).await?;
+        let (ann, ben) = (followed.join(false).await, followed.join(false).await);
+        let admin = followed.as_admin(&Person::join(&followed.server, "op").await).await;
+        let post = followed.publish(&ben).await;
+        nothing_is_held(&admin).await;
+        Some(Self { followed, ann, ben, admin, post })
+    }
+
+    async fn is_committed(&self, write: &str) -> String {
+        let decided = async || Some(self.ann.write_state(write).await).filter(|state| state != "accepted");
+        within(UP_TO_DATE_WITHIN, "the commit", decided).await
+    }
+
+    async fn comments_of(&self, reader: &Person) -> usize {
+        reader.get(&format!("/v1/posts/{}/comments", self.post)).send().await.expect(200).item_ids().len()
+    }
+
+    async fn likers_of(&self, reader: &Person) -> Vec<String> {
+        reader.get(&format!("/v1/posts/{}/likes", self.post)).send().await.expect(200).item_ids()
+    }
+
+    /// What the author of a like and a comment sees of them: each once, as an object, in lists and in counts.
+    async fn look_as_author(&self, sight: &mut Sight) {
+        let post = self.ann.read_post(&self.post).await;
+        let right = post.json["likes"] == 1 && post.json["comments"] == 1 && post.json["viewer"]["liked"] == true;
+        sight.note(right, || format!("the author sees {}", post.text));
+        let (comments, likers) = (self.comments_of(&self.ann).await, self.likers_of(&self.ann).await);
+        sight.note(comments == 1, || format!("the author finds {comments} comments"));
+        sight.note(likers == [self.ann.id.clone()], || format!("the author finds {likers:?} as likers"));
+    }
+
+    /// What others see of them.
+    async fn look_as_others(&self, sight: &mut Sight, seen: i64) {
+        for reader in [&self.ben, &Person::stranger(&self.followed.server)] {
+            let post = reader.read_post(&self.post).await;
+            let right = post.json["likes"] == json!(seen) && post.json["comments"] == json!(seen);
+            sight.note(right, || format!("others see {} instead of {seen}", post.text));
+            let found = (self.comments_of(reader).await as i64, self.likers_of(reader).await.len() as i64);
+            sight.note(found == (seen, seen), || format!("others find {found:?} comments and likers instead of {seen}"));
+        }
+    }
+
+    async fn look_at_inbox(&self, sight: &mut Sight) {
+        let inbox = Inbox::of(&self.ben).await;
+        sight.note(inbox.seq == 0 && inbox.entries.is_empty(), || format!("told of {:?}", inbox.entries));
+    }
+}
+
+/// What was told of a write.
+fn states_of(events: &[serde_json::Value], written: &Answer) -> Vec<String> {
+    let of_write = events.iter().filter(|event| event["event"] == "write" && event["data"]["id"] == written.write_id());
+    of_write.map(|event| event["data"]["state"].as_str().expect("a state").to_owned()).collect()
+}
+
+/// What is wrong while the standby stands still, and after it has gone on.
+async fn like_while_the_standby_stands_still(settings: Settings) -> Option<Sight> {
+    let scene = Scene::set(settings).await?;
+    let mut sight = Sight::default();
+    let (mut bens, mut anns) = (Socket::open(&scene.ben).await, Socket::open(&scene.ann).await);
+    bens.watch(&scene.post).await;
+    scene.followed.standby.pause_replay().await;
+
+    let liked = scene.ann.like(&scene.post).send().await.expect(202);
+    let commented = scene.ann.write_comment(&scene.post, &nonce()).send().await.expect(202);
+    scene.look_as_author(&mut sight).await;
+    for write in [&liked, &commented].map(Answer::write_id) {
+        let state = scene.is_committed(&write).await;
+        sight.note(state == "committed", || format!("the write is {state}"));
+    }
+    scene.look_as_author(&mut sight).await;
+    standby_stands_still(&scene.admin).await;
+    scene.look_as_author(&mut sight).await;
+    scene.look_as_others(&mut sight, 0).await;
+    scene.look_at_inbox(&mut sight).await;
+    let mut early = bens.settled().await;
+    // His own watching is counted; the like and the comment are not.
+    early.retain(|event| event["event"] != "counts" || event["likes"] != 0 || event["comments"] != 0);
+    sight.note(early.is_empty(), || format!("Ben's page hears {early:?}"));
+    let early = states_of(&anns.settled().await, &liked);
+    sight.note(early == ["committed"], || format!("Ann's page hears {early:?} of her like"));
+    let write = scene.ann.get(&format!("/v1/writes/{}", liked.write_id())).send().await.expect(200);
+    sight.note(write.json["state"] == "committed" && write.json["visible_at"].is_null(), || format!("the write is {}", write.text));
+    sight.note(!write.json["committed_at"].is_null(), || format!("no time of the commit in {}", write.text));
+
+    if !sight.0.is_empty() {
+        return Some(sight);
+    }
+    scene.followed.standby.resume_replay().await;
+    // The first that Ben hears leads to something that he can see.
+    bens.event("notification").await;
+    scene.look_as_others(&mut sight, 1).await;
+    bens.event("comment").await;
+    anns.event_where("write", |event| event["data"]["id"] == liked.write_id() && event["data"]["state"] == "visible").await;
+    for write in [&liked, &commented].map(Answer::write_id) {
+        let state = scene.ann.write_state(&write).await;
+        sight.note(state == "visible", || format!("the write is {state} after Ben was told of it"));
+    }
+    scene.look_as_author(&mut sight).await;
+    let write = scene.ann.get(&format!("/v1/writes/{}", liked.write_id())).send().await.expect(200);
+    sight
+        .note(write.text_at("/visible_at") > write.text_at("/committed_at"), || format!("visible no later than committed: {}", write.text));
+    sight.note(Inbox::with_places(&scene.ben, 2).await.entries.len() == 2, || "Ben was not told of both".to_owned());
+    Some(sight)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_like_is_its_authors_at_once_and_everybodys_when_the_standby_has_it_and_then_it_is_told() {
+    let Some(sight) = Box::pin(like_while_the_standby_stands_still(Settings::default())).await else { return };
+
+    assert_eq!(sight.0, Vec::<String>::new());
+}
+
+async fn assert_caught(fault: &str) {
+    let settings = Settings::default().fault((fault, "return"));
+    let Some(sight) = Box::pin(like_while_the_standby_stands_still(settings)).await else { return };
+
+    assert!(!sight.0.is_empty(), "{fault} has no effect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_write_that_is_called_visible_without_waiting_is_caught() {
+    assert_caught(faults::SHOW_EARLY).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_overlay_that_ends_at_the_commit_is_caught() {
+    assert_caught(faults::DROP_AT_COMMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_notification_before_others_can_see_is_caught() {
+    assert_caught(faults::BEFORE_VISIBLE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_place_in_the_log_from_before_the_commit_makes_a_write_visible_too_early() {
+    assert_caught(faults::PLACE_EARLY).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_whose_authors_list_is_on_a_standby_that_stands_still_is_not_visible() {
+    let Some(followed) = Followed::start_read(Settings::default(), WAITED_FOR).await else { return };
+    let ann = followed.join(true).await;
+    let admin = followed.as_admin(&ann).await;
+    nothing_is_held(&admin).await;
+    followed.standby.pause_replay().await;
+
+    // The post itself is elsewhere; only its author's list waits.
+    let (post, write) = loop {
+        let written = ann.write_post(&nonce()).send().await.expect(202);
+        let post = written.text_at("/post/id");
+        if followed.place_of(&post).await != crate::support::followed::FOLLOWED {
+            break (post, written.write_id());
+        }
+    };
+    let listed = async |reader: &Person| {
+        let page = reader.get(&format!("/v1/users/{}/posts", ann.id)).send().await.expect(200);
+        (page.item_ids().contains(&post), reader.read_user(&ann.id).await.expect(200).number_at("/posts") > 0)
+    };
+    standby_stands_still(&admin).await;
+
+    assert_eq!(ann.write_state(&write).await, "committed");
+    assert_eq!(listed(&ann).await, (true, true));
+    assert_eq!(listed(&Person::stranger(&followed.server)).await, (false, false));
+    followed.standby.resume_replay().await;
+    assert_eq!(ann.write_settled(&write).await, "visible");
+    assert_eq!(listed(&Person::stranger(&followed.server)).await, (true, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lags_too_far_is_left_alone_and_is_read_again_when_it_has_all_that_was_seen() {
+    let Some(followed) = Followed::start_read(Settings::default(), "2s").await else { return };
+    let (ann, ben) = (followed.join(false).await, followed.join(false).await);
+    let admin = followed.as_admin(&Person::join(&followed.server, "op").await).await;
+    let post = followed.publish(&ben).await;
+    nothing_is_held(&admin).await;
+    followed.standby.pause_replay().await;
+
+    // It waits for the standby, and then for nobody.
+    ann.like(&post).wait(30).send().await.expect(200);
+    standby_is(&admin, "behind").await;
+    let began = std::time::Instant::now();
+    ann.write_comment(&post, &nonce()).wait(30).send().await.expect(201);
+    assert!(began.elapsed() < Duration::from_secs(2), "it waits for a standby that is not read: {:?}", began.elapsed());
+    assert_eq!(ben.read_post(&post).await.expect(200).json["comments"], 1);
+
+    followed.standby.resume_replay().await;
+    // Whoever answers, nobody ever sees less again.
+    let read = async || {
+        let seen = ben.read_post(&post).await.expect(200);
+        assert_eq!((&seen.json["likes"], &seen.json["comments"]), (&json!(1), &json!(1)), "{}", seen.text);
+        followed.server.log().matches("the standby has all that was seen, and is read").nth(1).map(|_| ())
+    };
+    within(UP_TO_DATE_WITHIN, "the standby to be read again", read).await;
+    standby_is(&admin, "read").await;
+    assert_eq!(ben.read_post(&post).await.expect(200).json["comments"], 1);
+    nothing_is_held(&admin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_gone_costs_no_read_and_no_write_and_is_read_again_when_it_is_back() {
+    let Some(followed) = Followed::start_read(Settings::default(), WAITED_FOR).await else { return };
+    let (ann, ben) = (followed.join(false).await, followed.join(false).await);
+    let admin = followed.as_admin(&Person::join(&followed.server, "op").await).await;
+    let post = followed.publish(&ben).await;
+    nothing_is_held(&admin).await;
+
+    followed.standby.crash();
+    for round in 1..=20 {
+        ann.write_comment(&post, &nonce()).wait(30).send().await.expect(201);
+        let seen = ben.read_post(&post).await.expect(200);
+        assert_eq!(seen.json["comments"], round, "{}", seen.text);
+        assert_eq!(ben.get(&format!("/v1/posts/{post}/comments")).send().await.expect(200).item_ids().len(), round.min(20));
+    }
+    standby_is(&admin, "silent").await;
+    assert!(crate::support::followed::held(&admin).await >= 20, "the journal does not keep what no standby has");
+
+    followed.standby.start_again();
+    standby_is(&admin, "read").await;
+    nothing_is_held(&admin).await;
+    assert_eq!(ben.read_post(&post).await.expect(200).json["comments"], 20);
+}
