@@ -233,6 +233,7 @@ impl App {
             stream: Some(Arc::clone(&streams.desk)),
             sealer: Sealer::new(&secret),
             journal: journal_id.0,
+            has_standbys: config.shards.members.iter().any(|member| !member.replicas.is_empty()),
             settings: Settings::of(&config.server, &config.api),
         });
         Self::listen(services, listeners, ledger, actors, streams, draining, start_again, folder)

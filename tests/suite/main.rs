@@ -27,6 +27,7 @@ mod dead_letters;
 mod durability;
 mod exactly_once;
 mod failover;
+mod freshness;
 mod hints;
 mod http_edges;
 mod identifiers;

@@ -22,6 +22,7 @@ pub use preview::{PROVISIONAL, Preview, Seen};
 use std::sync::Arc;
 
 use super::apply::Transition;
+use super::freshness::LogMark;
 use super::hot_posts::{Found, Freshness};
 use super::pending::{PendingError, PendingWrite, Shows, Topic};
 use super::shard_reader::{Loaded, ReadFailed, Source, is_pending, subset};
@@ -47,6 +48,11 @@ impl View {
     /// For decisions: the newest there is.
     pub fn of_newest(ledger: Arc<Ledger>) -> Self {
         Self { ledger, source: Source::Newest }
+    }
+
+    /// Whether every read of a shard shows at least this. Nothing is known of shards that are not ours.
+    pub fn is_seen_by_all(&self, mark: LogMark) -> bool {
+        self.ledger.shards.get(usize::from(mark.shard.0)).is_none_or(|shard| shard.reader.is_seen_by_all(mark))
     }
 
     async fn pending(&self, viewer: Option<UserId>, topic: Topic) -> Result<Vec<PendingWrite>, ViewError> {

@@ -127,6 +127,11 @@ pub(crate) const SHOW_EARLY: &str = "standbys::show_early";
 /// ledger settlement: with `return`, a write leaves the overlay at its commit, whether everybody sees it or not. Breaks G3 where standbys are read.
 pub(crate) const DROP_AT_COMMIT: &str = "pending::drop_at_commit";
 
+/// ledger reader: with `return`, a read is answered by whoever's turn it is, whatever its reader has seen. Breaks G4 where standbys are read.
+pub(crate) const SKIP_TOKEN: &str = "consistency::skip_token";
+/// ledger reader: with `return`, what somebody has seen counts as further than any log reaches.
+pub(crate) const FROM_THE_FUTURE: &str = "consistency::from_the_future";
+
 /// store: with `return`, no epoch is compared: any server that takes writes will do. Breaks G2 over a failover.
 pub(crate) const SKIP_EPOCH: &str = "store::skip_epoch";
 /// ledger recovery: with `return`, a shard is not asked at the start whether it has what the journal gave back. Breaks G1 over an old copy.
