@@ -52,7 +52,7 @@ use pending::Pending;
 use topology::Topology;
 use writes::{Waiting, Writes};
 
-use crate::notify::{Ground, Visible};
+use crate::notify::{Ground, Unshown, Visible};
 use crate::substrate::bus::Bus;
 use crate::substrate::journal::{Journal, Locator};
 use crate::substrate::store::Store;
@@ -152,6 +152,15 @@ impl Ground for Ledger {
 
     fn is_readable(&self, shard: ShardIndex) -> bool {
         self.shard(shard).reader.is_open()
+    }
+
+    fn unshown(&self, shard: ShardIndex) -> Option<&Arc<Unshown>> {
+        let shard = self.shard(shard);
+        shard.standbys.are_there().then_some(&shard.unshown)
+    }
+
+    fn when_seen(&self, shard: ShardIndex, news: Box<dyn FnOnce() + Send>) {
+        standbys::when_seen(self, shard, move |_| news());
     }
 
     fn replayed(&self) -> BoxFuture<'_, ()> {

@@ -8,7 +8,7 @@ use super::settlement::Unsure;
 use super::shard_reader::{READ_PATIENCE, ShardReader, Source};
 use super::standbys::Standbys;
 use super::view::ViewError;
-use crate::notify::Visible;
+use crate::notify::{Unshown, Visible};
 use crate::substrate::store::{Snapshot, Store, StoreError};
 use crate::support::chain::Chain;
 use crate::support::lock::lock;
@@ -34,6 +34,8 @@ pub struct Shard {
     courier_bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
     /// How far its lanes can be seen; the courier moves it, the dispatcher of notifications follows.
     pub visible: Visible,
+    /// Entries of its inboxes that a standby which is read has yet to replay.
+    pub unshown: Arc<Unshown>,
     /// Batches committed since the start.
     pub batches: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl Shard {
             news: Mutex::default(),
             courier_bell: arc_swap::ArcSwapOption::empty(),
             visible: Visible::default(),
+            unshown: Arc::default(),
             batches: AtomicU64::new(0),
         }
     }

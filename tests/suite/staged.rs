@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::client::{Answer, Person, nonce, within};
+use crate::support::databases::number;
 use crate::support::faults;
-use crate::support::followed::{Followed, UP_TO_DATE_WITHIN, nothing_is_held, standby_is, standby_stands_still};
+use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, held, nothing_is_held, standby_is, standby_stands_still};
 use crate::support::inboxes::Inbox;
 use crate::support::server::Settings;
 use crate::support::socket::Socket;
@@ -191,7 +192,7 @@ async fn a_post_whose_authors_list_is_on_a_standby_that_stands_still_is_not_visi
     let (post, write) = loop {
         let written = ann.write_post(&nonce()).send().await.expect(202);
         let post = written.text_at("/post/id");
-        if followed.place_of(&post).await != crate::support::followed::FOLLOWED {
+        if followed.place_of(&post).await != FOLLOWED {
             break (post, written.write_id());
         }
     };
@@ -207,6 +208,75 @@ async fn a_post_whose_authors_list_is_on_a_standby_that_stands_still_is_not_visi
     followed.standby.resume_replay().await;
     assert_eq!(ann.write_settled(&write).await, "visible");
     assert_eq!(listed(&Person::stranger(&followed.server)).await, (true, true));
+}
+
+/// What Ben, whose inbox is on the shard whose standby stands still, hears meanwhile of a like that everybody sees, and of a window that closes.
+async fn inbox_while_its_standby_stands_still(settings: Settings) -> Option<Vec<String>> {
+    let followed = Followed::start_read(settings, WAITED_FOR).await?;
+    let ben = followed.join(true).await;
+    let admin = followed.as_admin(&ben).await;
+    let others = [followed.join(false).await, followed.join(false).await, followed.join(false).await];
+    let post = loop {
+        let post = ben.publish(&nonce()).await;
+        if followed.place_of(&post).await != FOLLOWED {
+            break post;
+        }
+    };
+    // One entry from before, of the same group: it stays.
+    others[0].like(&post).wait(30).send().await.expect(200);
+    let told = Inbox::with_places(&ben, 1).await;
+    assert_eq!((told.seq, told.unread), (1, 1));
+    nothing_is_held(&admin).await;
+    let mut socket = Socket::open(&ben).await;
+    followed.standby.pause_replay().await;
+
+    // The second waits in the window of the first, and the comment is told at once.
+    others[1].like(&post).wait(30).send().await.expect(200);
+    others[2].write_comment(&post, &nonce()).wait(30).send().await.expect(201);
+    let url = followed.server.postgres().shard(FOLLOWED).url.clone();
+    let delivered = async || (number(&url, "SELECT count(*) FROM inbox_entries").await == 3).then_some(());
+    within(UP_TO_DATE_WITHIN, "the entries on the primary", delivered).await;
+
+    let mut wrong = Vec::new();
+    for query in ["", "?grouped=true", "?unread=true"] {
+        let page = ben.get(&format!("/v1/notifications{query}")).send().await.expect(200);
+        let shown = (page.number_at("/seq"), page.number_at("/unread"), page.json["items"].as_array().map_or(0, Vec::len));
+        if shown != (1, 1, 1) || page.json["items"][0]["count"] != 1 {
+            wrong.push(format!("the list{query} shows {}", page.text));
+        }
+    }
+    let (_second, hello) = Socket::greeted(&ben).await;
+    if (&hello["seq"], &hello["unread"]) != (&json!(1), &json!(1)) {
+        wrong.push(format!("greeted with {hello}"));
+    }
+    let early = socket.settled().await;
+    wrong.extend(early.iter().filter(|event| event["event"] == "notification").map(|event| format!("told {event}")));
+    if wrong.is_empty() {
+        followed.standby.resume_replay().await;
+        for seq in [2, 3] {
+            let told = socket.event("notification").await;
+            if told["seq"] != seq {
+                wrong.push(format!("told {told} instead of {seq}"));
+            }
+        }
+        assert_eq!(Inbox::with_places(&ben, 3).await.unread, 3);
+    }
+    Some(wrong)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_of_an_inbox_is_shown_when_the_standby_of_the_inbox_has_it() {
+    let Some(wrong) = Box::pin(inbox_while_its_standby_stands_still(Settings::default())).await else { return };
+
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_inbox_that_shows_what_only_the_primary_has_is_caught() {
+    let settings = Settings::default().fault((faults::SHOW_INBOX_EARLY, "return"));
+    let Some(wrong) = Box::pin(inbox_while_its_standby_stands_still(settings)).await else { return };
+
+    assert!(!wrong.is_empty(), "the fault has no effect");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,7 +325,7 @@ async fn a_standby_that_is_gone_costs_no_read_and_no_write_and_is_read_again_whe
         assert_eq!(ben.get(&format!("/v1/posts/{post}/comments")).send().await.expect(200).item_ids().len(), round.min(20));
     }
     standby_is(&admin, "silent").await;
-    assert!(crate::support::followed::held(&admin).await >= 20, "the journal does not keep what no standby has");
+    assert!(held(&admin).await >= 20, "the journal does not keep what no standby has");
 
     followed.standby.start_again();
     standby_is(&admin, "read").await;

@@ -113,6 +113,9 @@ pub(crate) const SEQ_OUTSIDE: &str = "inbox::seq_outside";
 pub(crate) const CURSOR_APART: &str = "notify::cursor_apart";
 /// notify: with `return`, people are told of what is committed, whether others can see it or not. Breaks G6.
 pub(crate) const BEFORE_VISIBLE: &str = "notify::before_visible";
+/// notify: with `return`, an entry is shown and told of at its commit, whether the standbys that are read have it or not. Breaks G7 over a
+/// failover.
+pub(crate) const SHOW_INBOX_EARLY: &str = "inbox::show_early";
 /// notify: with `return`, old entries are looked for all the time. Breaks nothing; saves a test ten minutes.
 pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
 
