@@ -130,6 +130,8 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
         needs_of(entry, &mut needs);
     }
 
+    #[cfg(feature = "faults")]
+    crate::support::faults::gate("worker::holds_batch").await;
     let mut transaction = shard.store.begin().await?;
     transaction.lanes_advance(&moves).await?;
     let mut transition = Transition::over(transaction.rows_load(&needs).await?);
@@ -163,6 +165,8 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     }
     transaction.events_insert(&rows).await?;
     fail::fail_point!("worker::before_commit");
+    #[cfg(feature = "faults")]
+    crate::support::faults::gate("worker::holds_transaction").await;
     ledger.hot_posts.committing(shard.index, &moves);
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");

@@ -54,3 +54,4 @@ mod stream_load;
 mod stream_protocol;
 mod tokens;
 mod upgrade;
+mod zombies;

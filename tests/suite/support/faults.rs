@@ -60,6 +60,11 @@ pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
 pub(crate) const BEFORE_COMMIT: &str = "worker::before_commit";
 /// ledger worker: after the commit, before anybody is told. A place to die.
 pub(crate) const AFTER_COMMIT: &str = "worker::after_commit";
+/// ledger worker: with a batch in hand, before its transaction begins, and before it commits. Places for a [`Gate`].
+pub(crate) const HOLDS_BATCH: &str = "worker::holds_batch";
+pub(crate) const HOLDS_TRANSACTION: &str = "worker::holds_transaction";
+/// store: with `return`, a lane is moved on from wherever it stands. Breaks G2 beside a worker that should be dead.
+pub(crate) const SKIP_COMPARE: &str = "lanes::skip_compare";
 /// store: with `return`, rows are saved without "only if the stored position is lower", and a batch is applied newest first. Breaks G5.
 pub(crate) const REVERSE_ORDER: &str = "apply::reverse_order";
 /// ledger apply: with `return`, every like adds 1 to the counter, whether the row changed or not. Breaks G6.
