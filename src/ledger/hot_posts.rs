@@ -379,6 +379,21 @@ mod tests {
     }
 
     #[test]
+    fn readers_ask_the_databases_as_long_as_not_everybody_sees_all_commits_of_the_lane() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        posts.keep(at(), snapshot(10, &[]));
+        posts.committing(ShardIndex(0), &to(10, 12));
+        posts.committing(ShardIndex(0), &to(12, 14));
+
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), None);
+
+        posts.moved_on(ShardIndex(0), &to(12, 14), &liked_by(ANN, 14));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((2, true)));
+    }
+
+    #[test]
     fn a_commit_whose_rows_are_not_known_makes_what_is_kept_useless() {
         let _no_faults = fail::FailScenario::setup();
         let posts = hot();

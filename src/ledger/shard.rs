@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::settlement::Unsure;
-use super::shard_reader::{READ_PATIENCE, ShardReader, Source};
+use super::shard_reader::{READ_PATIENCE, STANDBY_PATIENCE, ShardReader, Source};
 use super::standbys::Standbys;
 use super::view::ViewError;
 use crate::notify::{Unshown, Visible};
@@ -192,7 +192,7 @@ impl Shard {
                 let found = look(&mut snapshot).await?;
                 Ok::<_, StoreError>((found, snapshot.log_position().await?))
             };
-            match tokio::time::timeout(READ_PATIENCE, looked).await {
+            match tokio::time::timeout(STANDBY_PATIENCE, looked).await {
                 Ok(Ok((found, position))) => {
                     self.reader.note(Some(at), Some(position));
                     return Ok(found);

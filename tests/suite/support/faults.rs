@@ -135,6 +135,8 @@ pub(crate) const SHOW_EARLY: &str = "standbys::show_early";
 /// ledger settlement: with `return`, a write leaves the overlay at its commit, whether everybody sees it or not. Breaks G3 where standbys are read.
 pub(crate) const DROP_AT_COMMIT: &str = "pending::drop_at_commit";
 
+/// ledger standbys: with `return`, a standby is read however far it is behind. Breaks what was visible once.
+pub(crate) const READ_BEHIND: &str = "standbys::read_behind";
 /// ledger reader: with `return`, a read is answered by whoever's turn it is, whatever its reader has seen. Breaks G4 where standbys are read.
 pub(crate) const SKIP_TOKEN: &str = "consistency::skip_token";
 /// ledger reader: with `return`, what somebody has seen counts as further than any log reaches.
