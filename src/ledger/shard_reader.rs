@@ -308,6 +308,13 @@ impl ShardReader {
         freshness::note(LogMark { shard: self.index, epoch: self.primary.epoch(), position });
     }
 
+    /// A writer was shown what memory holds, which says nothing of what he had seen before: his next reads are as new as anybody's before.
+    pub(super) fn note_newest(&self) {
+        if self.standbys.are_there() {
+            self.note(None, Some(self.standbys.log_end()));
+        }
+    }
+
     /// A read of this standby failed.
     pub(super) fn standby_failed(&self, at: usize) {
         self.standbys.failed(at, &self.shard);

@@ -109,6 +109,8 @@ impl Standbys {
     pub fn was_read(&self, at: usize, position: LogPosition) {
         self.followed[at].standby.note(position);
         self.followed[at].reads.increment(1);
+        // A standby has only what the primary's log has.
+        self.note_log_end(position);
     }
 
     /// A read from here failed: it is not read until it has been looked at again.
@@ -133,7 +135,12 @@ impl Standbys {
 
     /// Whether the primary's log is known to reach there.
     pub fn primary_reaches(&self, position: LogPosition) -> bool {
-        self.log_end.load(Ordering::Relaxed) >= position.0
+        self.log_end() >= position
+    }
+
+    /// Where the primary's log is at least: nobody was shown more.
+    pub fn log_end(&self) -> LogPosition {
+        LogPosition(self.log_end.load(Ordering::Relaxed))
     }
 
     /// The primary's log was seen to be there.
@@ -189,7 +196,7 @@ impl Standbys {
     /// For operators.
     pub fn reports(&self) -> Vec<StandbyReport> {
         let line = lock(&self.line);
-        let log_end = self.log_end.load(Ordering::Relaxed);
+        let log_end = self.log_end().0;
         let report = |(at, followed): (usize, &Followed)| StandbyReport {
             address: followed.standby.address().to_owned(),
             answers: line.replayed(at).is_some(),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::client::{Answer, Call, PASSWORD, Person, nonce, within};
 use crate::support::faults;
-use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, nothing_is_held};
+use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, held, nothing_is_held};
 use crate::support::server::Settings;
 
 /// Longer than any test: a standby that stands still is read.
@@ -111,7 +111,10 @@ async fn read_beside_a_standby_that_stands_still(settings: Settings) -> Option<V
         session.read_post().await;
         session.list_comments().await;
     }
+    // The other standby could take over with them; the one that stands still is read, too, and waited for.
+    assert!(held(&admin).await >= ROUNDS as i64, "the journal gives back what a standby that is read does not have");
     followed.standby.resume_replay().await;
+    nothing_is_held(&admin).await;
     Some(session.wrong)
 }
 

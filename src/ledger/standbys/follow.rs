@@ -69,7 +69,7 @@ impl Following<'_> {
             let _idle = tokio::time::timeout(LOOK_IDLE, self.standbys.held.notified()).await;
             let fresh = lock(&self.standbys.line).take_fresh();
             if let Some(fresh) = fresh {
-                let before = LogPosition(self.standbys.log_end.load(Ordering::Relaxed));
+                let before = self.standbys.log_end();
                 let asked = self.ledger.shard(self.shard).store.log_position().await;
                 if self.place(fresh, before, asked) {
                     self.standbys.placed.notify_waiters();
@@ -161,12 +161,12 @@ impl Following<'_> {
         self.standbys.moved.notify_one();
         let (shard, address) = (self.name(), standby.address());
         match turn {
-            Turn::Stays => {}
+            // Of one that is silent the log tells already.
+            Turn::Stays | Turn::Out(None) => {}
             Turn::In => tracing::info!(shard, standby = address, "the standby has all that was seen, and is read"),
             Turn::Out(Some(lag)) => {
                 tracing::warn!(shard, standby = address, lag_ms = lag.as_millis() as u64, "a standby is too far behind, and is not read");
             }
-            Turn::Out(None) => tracing::warn!(shard, standby = address, "a standby does not answer, and is not read"),
             Turn::MayJoin => self.let_in(at, replayed).await,
         }
         let labels = [("shard", shard.to_owned()), ("standby", address.to_owned())];
@@ -203,8 +203,8 @@ impl Following<'_> {
         metrics::gauge!("sosik_standby_up", &labels).set(f64::from(u8::from(replayed.is_ok())));
         match replayed {
             Ok(replayed) => {
-                let log_end = self.standbys.log_end.load(Ordering::Relaxed);
-                metrics::gauge!("sosik_standby_lag_bytes", &labels).set(log_end.saturating_sub(replayed.0) as f64);
+                let behind = self.standbys.log_end().0.saturating_sub(replayed.0);
+                metrics::gauge!("sosik_standby_lag_bytes", &labels).set(behind as f64);
                 if silent.take().is_some() {
                     tracing::info!(shard, standby = address, "the standby answers again");
                 }
@@ -212,7 +212,7 @@ impl Following<'_> {
             Err(error) => {
                 let error = Chain(error).to_string();
                 if silent.as_ref() != Some(&error) {
-                    tracing::warn!(shard, standby = address, %error, "a standby does not answer; the journal waits for one that does");
+                    tracing::warn!(shard, standby = address, %error, "a standby does not answer, and is not read; the journal waits for one that does");
                 }
                 *silent = Some(error);
             }

@@ -97,6 +97,9 @@ impl View {
         }
         let at = self.ledger.address_of(&Owner::Post(post));
         let found = self.ledger.hot_posts.find(post, viewer, at, freshness);
+        if found.is_some() && freshness == Freshness::Preview {
+            self.ledger.shard(at.shard).reader.note_newest();
+        }
         if found.is_none() && self.ledger.hot_posts.is_wanted(post) {
             self.ledger.shard(at.shard).reader.keep_hot(post);
         }
