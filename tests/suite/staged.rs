@@ -12,8 +12,11 @@ use crate::support::databases::number;
 use crate::support::faults;
 use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, held, nothing_is_held, standby_is, standby_stands_still};
 use crate::support::inboxes::Inbox;
+use crate::support::load::{Load, Mix};
+use crate::support::seed;
 use crate::support::server::Settings;
 use crate::support::socket::Socket;
+use crate::support::verdict::verdict;
 
 /// Longer than any test: a standby that stands still is waited for.
 const WAITED_FOR: &str = "10m";
@@ -382,4 +385,25 @@ async fn a_standby_that_is_gone_costs_no_read_and_no_write_and_is_read_again_whe
     standby_is(&admin, "read").await;
     nothing_is_held(&admin).await;
     assert_eq!(ben.read_post(&post).await.expect(200).json["comments"], 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_lost_doubled_or_counted_wrongly_under_a_load_beside_a_standby_that_falls_behind_and_comes_back() {
+    let Some(followed) = Followed::start_read(Settings::default(), "1s").await else { return };
+    let people = Person::join_many(&followed.server, "load", 6).await;
+    let load = Load::start(people, Mix::default(), 2, seed("a standby that falls behind")).await;
+    for _ in 0..2 {
+        followed.standby.pause_replay().await;
+        // Longer than it may lag, by as much as is written meanwhile.
+        load.goes_on_for(150).await;
+        followed.standby.resume_replay().await;
+        load.goes_on_for(50).await;
+    }
+    followed.standby.crash();
+    load.goes_on_for(50).await;
+    followed.standby.start_again();
+    load.goes_on_for(50).await;
+    let (history, people) = load.finish().await;
+
+    verdict(&followed.server, &history, &people).await.assert_clean();
 }

@@ -31,7 +31,7 @@ pub async fn follow(ledger: Arc<Ledger>, shard: ShardIndex) {
     lock(&of_shard.standbys.line).begin(begun);
     of_shard.standbys.seen_to.fetch_max(begun.0, Ordering::SeqCst);
     let each = (0..of_shard.standbys.followed.len()).map(|at| of_shard.follow_standby(at));
-    futures_util::future::join3(of_shard.place_commits(), join_all(each), of_shard.settle()).await;
+    futures_util::future::join3(of_shard.place_commits(begun), join_all(each), of_shard.settle()).await;
 }
 
 #[derive(Clone, Copy)]
@@ -64,19 +64,23 @@ impl Following<'_> {
     }
 
     /// Asks the primary, again and again, where its log is after the commits of what is new.
-    async fn place_commits(self) {
+    async fn place_commits(self, begun: LogPosition) {
+        let mut before = begun;
         loop {
             let _idle = tokio::time::timeout(LOOK_IDLE, self.standbys.held.notified()).await;
             let fresh = lock(&self.standbys.line).take_fresh();
             if let Some(fresh) = fresh {
-                let before = self.standbys.log_end();
                 let asked = self.ledger.shard(self.shard).store.log_position().await;
-                if self.place(fresh, before, asked) {
-                    self.standbys.placed.notify_waiters();
-                    self.standbys.moved.notify_one();
-                } else {
-                    self.ask_log_end().await;
-                    self.standbys.held.notify_one();
+                match self.place(fresh, before, asked) {
+                    Some(position) => {
+                        before = position;
+                        self.standbys.placed.notify_waiters();
+                        self.standbys.moved.notify_one();
+                    }
+                    None => {
+                        self.ask_log_end().await;
+                        self.standbys.held.notify_one();
+                    }
                 }
             }
             self.show_wait();
@@ -85,21 +89,17 @@ impl Following<'_> {
         }
     }
 
-    /// Says whether it is known where the group is.
-    fn place(self, group: Group, before: LogPosition, asked: Result<LogPosition, StoreError>) -> bool {
+    /// Says where the log was, if that is known. `before`: where it was the time before, which a planted fault takes for it.
+    fn place(self, group: Group, before: LogPosition, asked: Result<LogPosition, StoreError>) -> Option<LogPosition> {
         let mut line = lock(&self.standbys.line);
-        match asked {
-            Ok(position) => {
-                self.standbys.note_log_end(position);
-                line.place(if planted("standbys::place_early") { before } else { position }, group);
-                true
-            }
+        let Ok(position) = asked else {
             // It was committed all the same, and is placed when the primary answers again.
-            Err(_) => {
-                line.give_back(group);
-                false
-            }
-        }
+            line.give_back(group);
+            return None;
+        };
+        self.standbys.note_log_end(position);
+        line.place(if planted("standbys::place_early") { before } else { position }, group);
+        Some(position)
     }
 
     /// Tells what everybody sees, and releases what is kept.
