@@ -43,7 +43,6 @@ use crate::ledger::topology::Topology;
 use crate::ledger::view::View;
 use crate::ledger::writes::Writes;
 use crate::ledger::{Ledger, Shard};
-use crate::notify::delivery::Tools;
 use crate::notify::desk::Desk;
 use crate::notify::notification_dispatcher::DispatcherParts;
 use crate::notify::{Ground, Inbox};
@@ -183,14 +182,14 @@ impl App {
         let mut tasks = Tasks::new(runtime);
         let (accounts, tokens) = accounts(&config, folder.path(), &ledger, &intake, &ids, &secret, &mut tasks, &clock)?;
         let ground: Arc<dyn Ground> = Arc::clone(&ledger) as Arc<dyn Ground>;
-        let tools = Tools { ids: Arc::clone(&ids) };
-        let desk = |shard: &Shard| Arc::new(Desk::new(shard.store.clone(), tools.clone(), Arc::clone(&ledger.bus), Arc::clone(&clock)));
+        let desk = |shard: &Shard| {
+            let (bus, clock) = (Arc::clone(&ledger.bus), Arc::clone(&clock));
+            Arc::new(Desk::new(Arc::clone(&ground), shard.index, Arc::clone(&ids), bus, clock))
+        };
         let notify = DispatcherParts {
             desks: ledger.shards.iter().map(desk).collect(),
             ground: Arc::clone(&ground),
-            bus: Arc::clone(&ledger.bus),
             clock: Arc::clone(&clock),
-            tools: tools.clone(),
             settings: config.notify.clone(),
             cache_bytes: cache / PARTICIPANTS_PART / ledger.shards.len() as u64,
             runtime: runtime.clone(),
@@ -237,6 +236,7 @@ impl App {
             stream: Some(Arc::clone(&streams.desk)),
             sealer: Sealer::new(&secret),
             journal: journal_id.0,
+            has_standbys: config.shards.members.iter().any(|member| !member.replicas.is_empty()),
             settings: Settings::of(&config.server, &config.api),
         });
         Self::listen(services, listeners, ledger, actors, streams, draining, start_again, folder)

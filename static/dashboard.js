@@ -137,7 +137,10 @@ function showShards(metrics) {
     const stopped = of("sosik_shard_stopped") > 0;
     const state = element("td", stopped ? "down, its writes wait" : "serving", stopped ? "bad" : "good");
     const names = ["sosik_shard_waiting_entries", "sosik_batches_in_flight"];
-    return [shard, state, ...names.map((name) => plain(of(name))), limit, plain(of("sosik_notices_waiting")), of("sosik_lanes_untold")];
+    const standbys = rows(metrics, "sosik_standby_is_read", { shard });
+    const read = standbys.length === 0 ? "–" : `${of("sosik_standby_is_read")} of ${standbys.length}`;
+    const told = [plain(of("sosik_notices_waiting")), of("sosik_lanes_untold")];
+    return [shard, state, ...names.map((name) => plain(of(name))), limit, ...told, read];
   });
   fill("shards", lines);
 }

@@ -84,6 +84,8 @@ pub struct Services {
     pub sealer: Sealer,
     /// The journal that positions are of, for consistency tokens.
     pub journal: uuid::Uuid,
+    /// Whether shards have standbys, so that reads may be older than others.
+    pub has_standbys: bool,
     pub settings: Settings,
 }
 

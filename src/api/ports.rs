@@ -7,6 +7,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::intake::accounts::{AccountError, Accounts, AuthError, Client, Credentials, Identity, Registration, SessionView};
 use crate::intake::{Intake, Receipt, Submission, SubmitError, WriteStatus};
+use crate::ledger::freshness::LogMark;
 use crate::ledger::view::{CommentView, NotificationView, Order, Page, PostView, UserRef, UserView, View, ViewError};
 use crate::notify::inbox::PageAsked;
 use crate::vocabulary::entry::{Epoch, InboxState};
@@ -18,6 +19,8 @@ pub type CommentPage = (Page<CommentView, CommentId>, Position);
 
 /// Where reads come from.
 pub trait Reads: Send + Sync {
+    /// Whether every read of the shard shows at least this.
+    fn is_seen_by_all(&self, mark: LogMark) -> bool;
     fn post(&self, viewer: Option<UserId>, post: PostId) -> LocalBoxFuture<'_, Result<PostView, ViewError>>;
     fn comment(&self, viewer: Option<UserId>, post: PostId, comment: CommentId) -> LocalBoxFuture<'_, Result<CommentView, ViewError>>;
     fn comments(
@@ -61,6 +64,10 @@ pub trait Reads: Send + Sync {
 }
 
 impl Reads for View {
+    fn is_seen_by_all(&self, mark: LogMark) -> bool {
+        Self::is_seen_by_all(self, mark)
+    }
+
     fn post(&self, viewer: Option<UserId>, post: PostId) -> LocalBoxFuture<'_, Result<PostView, ViewError>> {
         Box::pin(Self::post(self, viewer, post))
     }

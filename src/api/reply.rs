@@ -7,7 +7,7 @@ use actix_web::http::header::{self, HeaderValue};
 use serde::Serialize;
 
 use super::call::{Answer, Call};
-use super::consistency::{self, CONSISTENCY_TOKEN};
+use super::consistency;
 use super::entity_tag;
 use super::paging::{PageBody, PageKey, PageRequest};
 use super::representation::Items;
@@ -18,7 +18,6 @@ use crate::vocabulary::ids::{Position, UserId};
 /// An object. With a revision it gets an entity tag, and may be answered 304.
 pub(super) fn data(call: &Call, reader: Option<UserId>, value: &impl Serialize, revision: Option<Position>) -> Answer {
     let bytes = json(value)?;
-    let token = consistency::of_read(call, reader)?;
     let tag = revision.and_then(|revision| entity_tag::of(revision, &bytes));
     let unchanged = tag.as_ref().is_some_and(|tag| entity_tag::is_known(call.headers(), tag));
     let mut response = if unchanged {
@@ -28,13 +27,10 @@ pub(super) fn data(call: &Call, reader: Option<UserId>, value: &impl Serialize, 
         response.headers_mut().insert(header::CONTENT_TYPE, JSON);
         response
     };
-    let headers = response.headers_mut();
     if let Some(tag) = tag {
-        headers.insert(header::ETAG, tag);
+        response.headers_mut().insert(header::ETAG, tag);
     }
-    if let Some(token) = token {
-        headers.insert(CONSISTENCY_TOKEN, token);
-    }
+    consistency::put_on_read(call, reader, &mut response)?;
     Ok(response)
 }
 

@@ -8,12 +8,14 @@ use futures_util::future::LocalBoxFuture;
 
 use super::actors::Actors;
 use super::planning::Planning;
-use crate::api::admin::{DeadLetter, JournalReport, LaneReport, OperationError, Operations, ShardReport, WorkersReport, WorkersSetting};
+use crate::api::admin::{
+    DeadLetter, JournalReport, LaneReport, OperationError, Operations, ShardReport, StandbyReport, WorkersReport, WorkersSetting,
+};
 use crate::intake::{Intake, SubmitError};
 use crate::ledger::limiter::Limiter;
 use crate::ledger::shard_plan::{ShardPlan, Wanted};
 use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
-use crate::ledger::{Ledger, Shard};
+use crate::ledger::{Ledger, Shard, standbys};
 use crate::stream::desk::Desk;
 use crate::substrate::store::rows::{DeadLetterRow, Rows};
 use crate::substrate::store::{Store, StoreError};
@@ -103,6 +105,7 @@ impl Operations for Operator {
                     state: observation.down.unwrap_or_else(|| "serving".to_owned()),
                     pending: self.ledger.backlog.waiting_on(shard.index),
                     dead_letters: letters,
+                    standbys: shard.standbys.reports().into_iter().map(standby_shown).collect(),
                 });
             }
             Ok(reports)
@@ -249,6 +252,16 @@ fn shown(shard: &Shard, row: &DeadLetterRow) -> DeadLetter {
         error: row.error.clone(),
         died_at: row.died_at,
     }
+}
+
+fn standby_shown(standby: standbys::StandbyReport) -> StandbyReport {
+    let standbys::StandbyReport { address, answers, is_read, behind_bytes } = standby;
+    let state = match (is_read, answers) {
+        (true, _) => "read",
+        (false, true) => "behind",
+        (false, false) => "silent",
+    };
+    StandbyReport { address, state, behind_bytes }
 }
 
 fn unreadable(error: StoreError) -> OperationError {

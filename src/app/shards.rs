@@ -113,11 +113,11 @@ async fn migrate(member: &Member, store: &Store) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn open_standbys(config: &Config, member: &Member) -> Result<Vec<Standby>, StartError> {
+async fn open_standbys(config: &Config, member: &Member, primary: &Store) -> Result<Vec<Standby>, StartError> {
     let mut standbys = Vec::with_capacity(member.replicas.len());
     for url in member.replica_urls() {
         let doing = StartError::while_doing::<StoreError>(&format!("set up a standby of the shard {}", member.name));
-        standbys.push(Standby::open(&url, &postgres_options(&config.postgres)).await.map_err(doing)?);
+        standbys.push(Standby::open(&url, &postgres_options(&config.postgres), primary).await.map_err(doing)?);
     }
     Ok(standbys)
 }
@@ -156,14 +156,17 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
     let mut shards = Vec::with_capacity(stores.len());
     let mut all_lanes = Vec::with_capacity(stores.len());
     for (index, (name, store, identity, lanes)) in stores.into_iter().enumerate() {
-        let (reader, reads) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
-        let standbys = Standbys::new(open_standbys(config, &config.shards.members[index]).await?);
-        let shard = Shard::new(ShardIndex(index as u16), Arc::clone(&name), store, reader, standbys);
+        let (at, member) = (ShardIndex(index as u16), &config.shards.members[index]);
+        let standbys = Arc::new(Standbys::new(&name, open_standbys(config, member, &store).await?, member.lag_max()));
+        let (reader, reads) = ShardReader::new(Arc::clone(&name), at, store.clone(), Arc::clone(&standbys), &hot_posts);
+        let shard = Shard::new(at, Arc::clone(&name), store, reader, standbys);
         if identity.journal.is_none() {
             let joining = StartError::while_doing::<StoreError>(&format!("join the shard {name}"));
             shard.store.join(journal.id().0, &name).await.map_err(joining)?;
         }
-        runtime.spawn(reads.run());
+        for of_server in reads {
+            runtime.spawn(of_server.run());
+        }
         shards.push(shard);
         all_lanes.push(lanes);
     }

@@ -39,7 +39,8 @@ pub struct Intake {
 
 impl Intake {
     pub fn new(ledger: Arc<Ledger>, ids: Arc<IdMaker>, limits: &Limits) -> Self {
-        let view = View::new(Arc::clone(&ledger));
+        // What is refused is refused for good, so it is judged by the newest state.
+        let view = View::of_newest(Arc::clone(&ledger));
         let accept_seconds = metrics::histogram!("sosik_accept_seconds");
         Self { ledger, view, ids, rates: Arc::new(WriteRates::new(limits)), accept_seconds }
     }

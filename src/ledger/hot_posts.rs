@@ -1,11 +1,11 @@
 //! Posts that are asked for again and again, in memory as their lanes left them.
 //!
-//! A post with its counters, and everybody's like and subscription of it, goes in from a snapshot; each committed batch moves it on, in the
-//! order of its lane. What comes out is what a snapshot at the entry's mark would have said. Promises: an entry never goes back, never mixes
+//! A post with its counters, and everybody's like and subscription of it, goes in from a snapshot; each batch moves it on when everybody sees
+//! it, in the order of its lane. What comes out is what a snapshot at the entry's mark would have said. Promises: an entry never goes back, never mixes
 //! two states, and is never older than what any reader of the database could have seen before. Full: moka evicts, and readers ask the database.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use moka::sync::Cache;
@@ -30,7 +30,7 @@ const SUBSCRIPTION_BYTES: usize = 36;
 /// What a reader of an entry needs to be sure of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// What the database may have said to anybody before: not while a commit of the lane is under way.
+    /// What the databases may have said to anybody before: not while there is a commit of the lane that not everybody sees.
     Read,
     /// A preview of an own write: it is decided again at the apply.
     Preview,
@@ -67,8 +67,10 @@ struct LaneTrack {
     moved: Mutex<Position>,
     /// Entries whose mark is below are out of date: a commit went by whose rows are not known here.
     floor: AtomicU64,
-    /// A transaction is being committed, or whether it was is not known.
-    committing: AtomicBool,
+    /// As [`LaneTrack::moved`], for those who look without the lock.
+    moved_to: AtomicU64,
+    /// How far transactions were begun to be committed: if that is further, somebody may see what is not here.
+    begun: AtomicU64,
 }
 
 /// The cache. Shared by all threads.
@@ -123,7 +125,7 @@ impl HotPosts {
     fn look(&self, post: PostId, viewer: Option<UserId>, at: LaneAddress, freshness: Freshness) -> Option<Found> {
         let track = self.track(at)?;
         // Before the entry: if no commit is under way, all that were are in it.
-        if freshness == Freshness::Read && track.committing.load(Ordering::SeqCst) {
+        if freshness == Freshness::Read && track.moved_to.load(Ordering::SeqCst) < track.begun.load(Ordering::SeqCst) {
             return None;
         }
         let hot = self.posts.get(&post)?;
@@ -172,35 +174,34 @@ impl HotPosts {
     pub fn committing(&self, shard: ShardIndex, moves: &[LaneMove]) {
         for to in moves {
             if let Some(track) = self.track(LaneAddress { shard, lane: to.lane }) {
-                track.committing.store(true, Ordering::SeqCst);
+                track.begun.fetch_max(to.next.0, Ordering::SeqCst);
             }
         }
     }
 
-    /// It is committed, and wrote these rows. To be called before any pending write of it is dropped.
-    pub fn committed(&self, shard: ShardIndex, moves: &[LaneMove], rows: &Rows) {
+    /// It is committed, wrote these rows, and everybody sees them. To be called before any pending write of it is dropped.
+    pub fn moved_on(&self, shard: ShardIndex, moves: &[LaneMove], rows: &Rows) {
         let touched = touched(rows);
         let planted = planted("hot_posts::never_move_on");
         for to in moves {
             let Some(track) = self.track(LaneAddress { shard, lane: to.lane }) else { continue };
             let mut moved = lock(&track.moved);
             *moved = to.next.max(*moved);
+            let through = *moved;
             for (post, people) in touched.get(&to.lane).into_iter().flatten().filter(|_| !planted) {
                 if let Some(hot) = self.posts.get(post) {
                     self.move_on(*post, &hot, to.next, rows, people);
                 }
             }
-            track.committing.store(false, Ordering::SeqCst);
+            track.moved_to.store(through.0, Ordering::SeqCst);
         }
     }
 
-    /// A lane is at a position by a commit whose rows are not known here.
+    /// A lane is at a position by a commit whose rows are not known here. [`HotPosts::moved_on`], without any, follows when everybody sees it.
     pub fn forget(&self, at: LaneAddress, position: Position) {
         let Some(track) = self.track(at) else { return };
-        let mut moved = lock(&track.moved);
-        *moved = position.max(*moved);
+        track.begun.fetch_max(position.0, Ordering::SeqCst);
         track.floor.fetch_max(position.0, Ordering::SeqCst);
-        track.committing.store(false, Ordering::SeqCst);
     }
 
     fn move_on(&self, post: PostId, hot: &Arc<HotPost>, to: Position, rows: &Rows, people: &[UserId]) {
@@ -332,8 +333,8 @@ mod tests {
         let posts = hot();
         posts.keep(at(), snapshot(10, &[ANN]));
 
-        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
-        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
 
         assert_eq!(likes(&posts, BOB, Freshness::Read), Some((2, true)));
         assert_eq!(likes(&posts, ANN, Freshness::Read), Some((2, true)));
@@ -344,7 +345,7 @@ mod tests {
         let _no_faults = fail::FailScenario::setup();
         let posts = hot();
 
-        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
         posts.keep(at(), snapshot(10, &[]));
         assert_eq!(likes(&posts, BOB, Freshness::Read), None);
 
@@ -358,7 +359,7 @@ mod tests {
         let posts = hot();
         posts.keep(at(), snapshot(12, &[BOB]));
 
-        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
 
         assert_eq!(likes(&posts, BOB, Freshness::Read), Some((1, true)));
     }
@@ -373,8 +374,23 @@ mod tests {
         assert_eq!(likes(&posts, BOB, Freshness::Read), None);
         assert_eq!(likes(&posts, BOB, Freshness::Preview), Some((0, false)));
 
-        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
         assert_eq!(likes(&posts, BOB, Freshness::Read), Some((1, true)));
+    }
+
+    #[test]
+    fn readers_ask_the_databases_as_long_as_not_everybody_sees_all_commits_of_the_lane() {
+        let _no_faults = fail::FailScenario::setup();
+        let posts = hot();
+        posts.keep(at(), snapshot(10, &[]));
+        posts.committing(ShardIndex(0), &to(10, 12));
+        posts.committing(ShardIndex(0), &to(12, 14));
+
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), None);
+
+        posts.moved_on(ShardIndex(0), &to(12, 14), &liked_by(ANN, 14));
+        assert_eq!(likes(&posts, BOB, Freshness::Read), Some((2, true)));
     }
 
     #[test]
@@ -416,7 +432,7 @@ mod tests {
         fail::cfg("hot_posts::keep_old", "return").expect("a fault");
         let posts = hot();
 
-        posts.committed(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
+        posts.moved_on(ShardIndex(0), &to(10, 12), &liked_by(BOB, 12));
         posts.keep(at(), snapshot(10, &[]));
 
         assert_eq!(likes(&posts, BOB, Freshness::Read), Some((0, false)));

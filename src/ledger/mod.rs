@@ -9,6 +9,7 @@ pub mod backlog;
 pub mod blocks;
 pub mod cards;
 pub mod census;
+pub mod freshness;
 pub mod fsck;
 pub mod hot_posts;
 pub mod job;
@@ -51,13 +52,13 @@ use pending::Pending;
 use topology::Topology;
 use writes::{Waiting, Writes};
 
-use crate::notify::{Ground, Visible};
+use crate::notify::{Ground, Unshown, Visible};
 use crate::substrate::bus::Bus;
 use crate::substrate::journal::{Journal, Locator};
 use crate::substrate::store::Store;
 use crate::support::clock::Clock;
 use crate::vocabulary::command::Entry;
-use crate::vocabulary::owner::{LaneAddress, Owner, ShardIndex};
+use crate::vocabulary::owner::{Lane, LaneAddress, Owner, ShardIndex};
 
 /// What the stages of the ledger share. The actors change it; everybody reads it.
 pub struct Ledger {
@@ -101,8 +102,14 @@ impl Ledger {
         &self.shards[usize::from(index.0)]
     }
 
-    /// Ends when all that was committed on any shard before this call has been replayed by one of that shard's standbys: whatever it
-    /// rested on can go then. At once where there are none.
+    /// Whether what a lane commits is not seen by everybody at once: standbys of its shard are read. What account and inbox lanes write is read
+    /// on the primary.
+    pub fn is_staged(&self, shard: ShardIndex, lane: Lane) -> bool {
+        !lane.is_urgent() && self.shard(shard).standbys.are_there()
+    }
+
+    /// Ends when all that was committed on any shard before this call has been replayed by those of its standbys that are read, and one at
+    /// least: whatever it rested on can go then. At once where there are none.
     pub async fn replayed_everywhere(&self) {
         join_all(self.shards.iter().map(|shard| shard.standbys.replayed())).await;
     }
@@ -145,6 +152,15 @@ impl Ground for Ledger {
 
     fn is_readable(&self, shard: ShardIndex) -> bool {
         self.shard(shard).reader.is_open()
+    }
+
+    fn unshown(&self, shard: ShardIndex) -> Option<&Arc<Unshown>> {
+        let shard = self.shard(shard);
+        shard.standbys.are_there().then_some(&shard.unshown)
+    }
+
+    fn when_seen(&self, shard: ShardIndex, news: Box<dyn FnOnce() + Send>) {
+        standbys::when_seen(self, shard, move |_| news());
     }
 
     fn replayed(&self) -> BoxFuture<'_, ()> {

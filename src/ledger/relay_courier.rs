@@ -1,6 +1,6 @@
 //! The courier of one shard: takes the rows that its lanes decided for other owners to the shards of those owners.
 //!
-//! Events come in from committed batches, or from the database where the news did not fit or the process was restarted; deliveries
+//! Events come in from committed batches that everybody sees, or from the database where the news did not fit or the process was restarted; deliveries
 //! go out to the destinations' supervisors. Promise: each row arrives once, in the order of its lane, since the destination
 //! moves its cursor in the same transaction. Full: it stops taking news and reads the database later. A destination that is down is
 //! tried again; the others do not wait for it.
@@ -13,7 +13,7 @@ use actix::prelude::*;
 use tokio::runtime::Handle;
 
 use super::Ledger;
-use super::routes::Routes;
+use super::routes::{Done, Routes};
 use super::settlement::{self, Unsure};
 use super::shard::NEWS_MAX;
 use super::topology::Topology;
@@ -124,6 +124,7 @@ impl RelayCourier {
     fn take_news(&mut self) {
         let letters = self.ledger.shard(self.shard).take_news();
         let topology = self.ledger.topology.load();
+        letters.seen.into_iter().for_each(|(lane, position)| self.routes.seen_by_all(lane, position));
         // First: what comes after such a lane's missing events must not be entered before them, or they would count as done.
         for look in letters.looks {
             let unread = self.unread.entry(look.lane).or_default();
@@ -145,7 +146,17 @@ impl RelayCourier {
 
     fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) {
         let done = self.routes.enter(topology, lane, through, events);
-        done.iter().for_each(|event| settlement::relayed(&self.ledger, self.shard, event));
+        self.settle(done);
+    }
+
+    /// All rows of these events have arrived.
+    fn settle(&mut self, done: Vec<Done>) {
+        for Done { lane, event } in done {
+            let position = event.position;
+            if settlement::relayed(&self.ledger, self.shard, lane, event) {
+                self.routes.arrived_unseen(lane, position);
+            }
+        }
     }
 
     /// Says how far the lanes can be seen by everybody.
@@ -168,11 +179,15 @@ impl RelayCourier {
         let next = readable.min_by_key(|(lane, _)| (!lane.is_urgent(), **lane)).map(|(lane, through)| (*lane, *through));
         let Some((lane, through)) = next else { return };
         self.reading = true;
-        let store = self.ledger.shard(self.shard).store.clone();
+        let (ledger, shard) = (Arc::clone(&self.ledger), self.shard);
         let after = self.routes.seen(lane);
         let read = self.runtime.spawn(async move {
-            let mut snapshot = store.snapshot().await?;
-            snapshot.events_after(lane, after, EVENT_ROWS).await
+            let shard = ledger.shard(shard);
+            let rows = shard.store.snapshot().await?.events_after(lane, after, EVENT_ROWS).await?;
+            if ledger.is_staged(shard.index, lane) {
+                shard.standbys.seen().await;
+            }
+            Ok::<_, StoreError>(rows)
         });
         context.spawn(read.into_actor(self).map(move |read, courier, context| {
             courier.reading = false;
@@ -229,7 +244,7 @@ impl RelayCourier {
                 match read {
                     Ok(Ok(cursors)) => {
                         let done = courier.routes.set_cursors(destination, &cursors);
-                        done.iter().for_each(|event| settlement::relayed(&courier.ledger, courier.shard, event));
+                        courier.settle(done);
                         courier.step(context);
                     }
                     Ok(Err(error)) => courier.try_later(&error, context),
@@ -261,7 +276,7 @@ impl RelayCourier {
             match answer {
                 Ok(Ok(())) => {
                     let done = courier.routes.delivered(destination, &parcels);
-                    done.iter().for_each(|event| settlement::relayed(&courier.ledger, courier.shard, event));
+                    courier.settle(done);
                     courier.step(context);
                 }
                 Ok(Err(CursorsMoved)) => courier.rest(destination, context),

@@ -3,7 +3,7 @@
 //! Events go in, in order for each lane; parcels for destinations come out; arrivals go in; events whose rows have all arrived, and
 //! how far each lane is done, come out. A destination that is down holds up only the rows for itself.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::job::Parcel;
 use super::settlement::shows_elsewhere;
@@ -41,18 +41,27 @@ struct LaneBook {
     shown: Position,
 }
 
+/// An event whose rows have all arrived.
+#[derive(Debug)]
+pub struct Done {
+    pub lane: Lane,
+    pub event: Event,
+}
+
 /// The book of one source shard.
 #[derive(Debug)]
 pub struct Routes {
     source: ShardIndex,
     routes: HashMap<(Lane, ShardIndex), Route>,
     owed: BTreeMap<(Lane, Position), Owed>,
+    /// Events whose rows have all arrived, and are not seen by everybody yet.
+    unseen: BTreeSet<(Lane, Position)>,
     lanes: HashMap<Lane, LaneBook>,
 }
 
 impl Routes {
     pub fn new(source: ShardIndex) -> Self {
-        Self { source, routes: HashMap::new(), owed: BTreeMap::new(), lanes: HashMap::new() }
+        Self { source, routes: HashMap::new(), owed: BTreeMap::new(), unseen: BTreeSet::new(), lanes: HashMap::new() }
     }
 
     /// A lane begins here: all before is done.
@@ -66,7 +75,7 @@ impl Routes {
     }
 
     /// Enters the events of a lane after those entered before, up to `through`. Events whose rows have all arrived come back.
-    pub fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) -> Vec<Event> {
+    pub fn enter(&mut self, topology: &Topology, lane: Lane, through: Position, events: Vec<Event>) -> Vec<Done> {
         let mut done = Vec::new();
         let seen = self.seen(lane);
         for event in events.into_iter().filter(|event| event.position > seen && !event.relays.is_empty()) {
@@ -87,7 +96,7 @@ impl Routes {
             if outstanding > 0 {
                 self.owed.insert((lane, position), Owed { outstanding, event });
             } else {
-                done.push(event);
+                done.push(Done { lane, event });
             }
         }
         let book = self.lanes.entry(lane).or_default();
@@ -122,7 +131,7 @@ impl Routes {
     }
 
     /// Where a destination says that it was told up to. Rows it has already are dropped as arrived; those events come back if done.
-    pub fn set_cursors(&mut self, destination: ShardIndex, cursors: &HashMap<SourceLane, Position>) -> Vec<Event> {
+    pub fn set_cursors(&mut self, destination: ShardIndex, cursors: &HashMap<SourceLane, Position>) -> Vec<Done> {
         let source = self.source;
         let lanes: Vec<Lane> = self.routes.keys().filter(|(_, to)| *to == destination).map(|(lane, _)| *lane).collect();
         let mut done = Vec::new();
@@ -164,11 +173,11 @@ impl Routes {
     }
 
     /// A delivery is committed. Events whose rows have all arrived come back.
-    pub fn delivered(&mut self, destination: ShardIndex, parcels: &[Parcel]) -> Vec<Event> {
+    pub fn delivered(&mut self, destination: ShardIndex, parcels: &[Parcel]) -> Vec<Done> {
         parcels.iter().flat_map(|parcel| self.arrived_through(parcel.source.lane, destination, parcel.next)).collect()
     }
 
-    fn arrived_through(&mut self, lane: Lane, destination: ShardIndex, through: Position) -> Vec<Event> {
+    fn arrived_through(&mut self, lane: Lane, destination: ShardIndex, through: Position) -> Vec<Done> {
         let Some(route) = self.routes.get_mut(&(lane, destination)) else { return Vec::new() };
         route.cursor = Some(route.cursor.unwrap_or_default().max(through));
         let mut done = Vec::new();
@@ -181,7 +190,7 @@ impl Routes {
             let Some(owed) = self.owed.get_mut(&key) else { continue };
             owed.outstanding -= 1;
             if owed.outstanding == 0 {
-                done.extend(self.owed.remove(&key).map(|owed| owed.event));
+                done.extend(self.owed.remove(&key).map(|owed| Done { lane, event: owed.event }));
             }
         }
         done
@@ -202,13 +211,25 @@ impl Routes {
         moved
     }
 
+    /// Not everybody sees the rows of this event, which have all arrived.
+    pub fn arrived_unseen(&mut self, lane: Lane, position: Position) {
+        self.unseen.insert((lane, position));
+    }
+
+    /// Now everybody does.
+    pub fn seen_by_all(&mut self, lane: Lane, position: Position) {
+        self.unseen.remove(&(lane, position));
+    }
+
     /// Lanes that everybody sees further than before, and up to where.
     pub fn newly_shown(&mut self) -> Vec<(Lane, Position)> {
         let mut moved = Vec::new();
         for (lane, book) in &mut self.lanes {
             let owed = self.owed.range((*lane, book.shown)..=(*lane, Position(u64::MAX)));
-            let first_hidden = owed.map(|(key, owed)| (key.1, owed)).find(|(_, owed)| shows_elsewhere(&owed.event));
-            let shown = first_hidden.map_or(book.seen, |(position, _)| Position(position.0 - 1));
+            let first_owed = owed.map(|(key, owed)| (key.1, owed)).find(|(_, owed)| shows_elsewhere(&owed.event));
+            let first_unseen = self.unseen.range((*lane, book.shown)..=(*lane, Position(u64::MAX))).next().map(|(_, position)| *position);
+            let hidden = first_owed.map(|(position, _)| position).into_iter().chain(first_unseen).min();
+            let shown = hidden.map_or(book.seen, |position| Position(position.0 - 1));
             if shown > book.shown {
                 book.shown = shown;
                 moved.push((*lane, shown));
@@ -273,7 +294,7 @@ mod tests {
         let second = routes.parcels(destinations[1], false);
         let done_second = routes.delivered(destinations[1], &second);
 
-        let mut done: Vec<u64> = done_first.iter().chain(&done_second).map(|event| event.position.0).collect();
+        let mut done: Vec<u64> = done_first.iter().chain(&done_second).map(|done| done.event.position.0).collect();
         done.sort_unstable();
         assert_eq!(done, [5, 7]);
         assert_eq!(routes.progress(), [(LANE, Position(9))]);
@@ -307,11 +328,29 @@ mod tests {
 
         let done = routes.enter(&topology, LANE, Position(9), vec![event(6, &[1]), event(7, &[1]), event(9, &[1])]);
 
-        assert_eq!(done.iter().map(|event| event.position.0).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(done.iter().map(|done| done.event.position.0).collect::<Vec<_>>(), [6, 7]);
         let parcels = routes.parcels(to, false);
         assert_eq!((parcels[0].known, parcels[0].next, parcels[0].relays.len()), (Position(7), Position(9), 1));
         routes.delivered(to, &parcels);
         assert_eq!((routes.progress(), routes.owed()), (vec![(LANE, Position(9))], 0));
+    }
+
+    #[test]
+    fn what_has_arrived_is_shown_when_everybody_sees_it() {
+        let topology = Topology::of(&Config::default().shards);
+        let mut routes = Routes::new(SOURCE);
+        routes.begin(LANE, Position::START);
+        routes.enter(&topology, LANE, Position(9), vec![event(5, &[1])]);
+        let (to, _) = routes.waiting()[0];
+        routes.set_cursors(to, &HashMap::new());
+        assert_eq!(routes.newly_shown(), [(LANE, Position(4))]);
+
+        routes.delivered(to, &routes.parcels(to, false));
+        routes.arrived_unseen(LANE, Position(5));
+        assert!(routes.newly_shown().is_empty());
+
+        routes.seen_by_all(LANE, Position(5));
+        assert_eq!(routes.newly_shown(), [(LANE, Position(9))]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! After the commit: who is told, what is released, and what is still owed to other owners.
 //!
-//! A committed batch goes in. Authors' pending rows are dropped, waiting callers get word, the journal's entries are
-//! released, and the events that owe rows to other owners go to the shard's courier.
+//! A committed batch goes in. Where nobody reads a standby it settles at once; else authors hear that it is committed, and the rest comes when
+//! everybody who reads the shard sees it: pending rows are dropped, waiting callers get word, and what happened goes to the shard's courier,
+//! with the rows that are owed to other owners. What account and inbox lanes write is read on the primary alone, and waits for nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::shard::{Look, News};
 use super::standbys;
 use super::writes::{Known, Progress};
 use crate::substrate::bus::{Hint, PostNews};
+use crate::substrate::store::LaneMove;
 use crate::substrate::store::rows::Rows;
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
@@ -35,8 +37,58 @@ pub struct LaneOutcome {
     pub events: Vec<Event>,
 }
 
+/// A batch is committed, and wrote these rows.
+pub fn batch_committed(ledger: &Ledger, shard: ShardIndex, moves: Vec<LaneMove>, rows: Rows) {
+    rows_committed(ledger, &rows);
+    standbys::when_seen(ledger, shard, move |ledger| ledger.hot_posts.moved_on(shard, &moves, &rows));
+}
+
 /// A lane's batch is committed.
 pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>], outcome: LaneOutcome) {
+    let now = ledger.clock.now();
+    ledger.shard(shard).applied(outcome.lane, outcome.last);
+    if !ledger.is_staged(shard, outcome.lane) {
+        let released = lane_seen(ledger, shard, entries, outcome, None);
+        return standbys::release(ledger, shard, released);
+    }
+    let mut owing = outcome.events.iter().filter(|event| !event.relays.is_empty()).peekable();
+    let mut released = Vec::with_capacity(entries.len());
+    for (entry, happened) in entries.iter().zip(&outcome.happened) {
+        if owing.next_if(|event| event.position == entry.position).is_none() {
+            released.push(entry.position);
+        }
+        committed(ledger, entry, happened, now);
+    }
+    let entries = entries.to_vec();
+    standbys::when_seen(ledger, shard, move |ledger| drop(lane_seen(ledger, shard, &entries, outcome, Some(now))));
+    // Behind the news of it: what is laid over his reads for its author is read from the journal.
+    standbys::release(ledger, shard, released);
+}
+
+/// Not everybody sees it yet: what its author is told already.
+fn committed(ledger: &Ledger, entry: &Entry, happened: &Happened, now: Millis) {
+    if *happened == Happened::SetAside {
+        return set_aside(ledger, entry);
+    }
+    if let Some(rejection) = rejection_of(entry, happened) {
+        ledger.pending.remove(entry);
+        return told_author(ledger, entry, Progress::Rejected { rejection, at: now });
+    }
+    if planted("pending::drop_at_commit") {
+        ledger.pending.remove(entry);
+    }
+    told_author(ledger, entry, Progress::Committed { at: now });
+}
+
+/// Everybody who reads the shard sees what a lane's batch did. `committed_at`: its authors were told before that it was committed. Says which
+/// entries owe nothing.
+fn lane_seen(
+    ledger: &Ledger,
+    shard: ShardIndex,
+    entries: &[Arc<Entry>],
+    outcome: LaneOutcome,
+    committed_at: Option<Millis>,
+) -> Vec<Position> {
     let now = ledger.clock.now();
     let owed: Vec<Event> = outcome.events.into_iter().filter(|event| !event.relays.is_empty()).collect();
     let mut owing = owed.iter().peekable();
@@ -44,7 +96,7 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
     let mut pages = PageNews::default();
     for (entry, happened) in entries.iter().zip(&outcome.happened) {
         let event = owing.next_if(|event| event.position == entry.position);
-        decided(ledger, entry, happened, event, now);
+        decided(ledger, entry, happened, event, committed_at, now);
         if !event.is_some_and(shows_elsewhere) {
             pages.happened(entry.position, happened);
         }
@@ -53,27 +105,31 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
         }
     }
     pages.tell(ledger);
-    standbys::release(ledger, shard, released);
-    ledger.shard(shard).applied(outcome.lane, outcome.last);
     ledger.shard(shard).tell_courier(News { lane: outcome.lane, position: outcome.last, owed });
+    released
 }
 
-/// A decision stands: what its author and those who wait are told, and whether it is still laid over.
-fn decided(ledger: &Ledger, entry: &Entry, happened: &Happened, event: Option<&Event>, now: Millis) {
+/// A decision stands, and everybody who reads its shard sees it: what its author and those who wait are told, and whether it is still laid over.
+/// `committed_at`: they were told before that it was committed, or what it came to if it was not taken.
+fn decided(ledger: &Ledger, entry: &Entry, happened: &Happened, event: Option<&Event>, committed_at: Option<Millis>, now: Millis) {
     if *happened == Happened::SetAside {
-        set_aside(ledger, entry);
+        if committed_at.is_none() {
+            set_aside(ledger, entry);
+        }
         return;
     }
     told_sessions(ledger, happened);
     let progress = match rejection_of(entry, happened) {
         Some(rejection) => Progress::Rejected { rejection, at: now },
-        None if event.is_some_and(shows_elsewhere) => Progress::Committed { at: now },
-        None => Progress::Visible { committed_at: now, at: now },
+        None if event.is_some_and(shows_elsewhere) => Progress::Committed { at: committed_at.unwrap_or(now) },
+        None => Progress::Visible { committed_at: committed_at.unwrap_or(now), at: now },
     };
     if !matches!(progress, Progress::Committed { .. }) || planted("pending::drop_early") {
         ledger.pending.remove(entry);
     }
-    told_author(ledger, entry, progress);
+    if committed_at.is_none() || matches!(progress, Progress::Visible { .. }) {
+        told_author(ledger, entry, progress);
+    }
 }
 
 /// The state of a write changed: those who wait for it hear, and its author's open sockets.
@@ -84,8 +140,33 @@ fn told_author(ledger: &Ledger, entry: &Entry, progress: Progress) {
     }
 }
 
-/// All rows that an event of this shard owed to other owners have arrived.
-pub fn relayed(ledger: &Ledger, shard: ShardIndex, event: &Event) {
+/// All rows that an event of this shard's lane owed to other owners have arrived. Says whether it is not seen by everybody yet: then the courier
+/// hears of that later.
+pub fn relayed(ledger: &Ledger, shard: ShardIndex, lane: Lane, event: Event) -> bool {
+    let waits_for = if lane.is_urgent() { Vec::new() } else { shown_on(ledger, &event) };
+    if waits_for.is_empty() {
+        arrived(ledger, shard, &event);
+        return false;
+    }
+    standbys::when_all_seen(ledger, &waits_for, move |ledger| {
+        arrived(ledger, shard, &event);
+        ledger.shard(shard).tell_courier_seen(lane, event.position);
+    });
+    true
+}
+
+/// The shards with standbys on which others see rows of this event.
+fn shown_on(ledger: &Ledger, event: &Event) -> Vec<ShardIndex> {
+    let shown = event.relays.iter().filter(|relay| !matches!(relay, Relay::KeptWrite { .. }));
+    let mut shards: Vec<ShardIndex> = shown.map(|relay| ledger.index_of(&relay.owner())).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    shards.retain(|shard| ledger.shard(*shard).standbys.are_there());
+    shards
+}
+
+/// All rows of an event are where everybody sees them.
+fn arrived(ledger: &Ledger, shard: ShardIndex, event: &Event) {
     if shows_elsewhere(event) && !matches!(event.happened, Happened::Rejected(_)) {
         let now = ledger.clock.now();
         let committed_at = match ledger.writes.known(event.write) {
@@ -116,6 +197,8 @@ pub fn relayed(ledger: &Ledger, shard: ShardIndex, event: &Event) {
 /// courier reads: until then they stay as they are. What readers cache may be out of date at once.
 pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: Position, entries: &[Arc<Entry>]) {
     ledger.hot_posts.forget(LaneAddress { shard, lane }, position);
+    let moves = [LaneMove { lane, known: Position::START, next: position }];
+    standbys::when_seen(ledger, shard, move |ledger| ledger.hot_posts.moved_on(shard, &moves, &Rows::default()));
     for entry in entries {
         match &entry.command {
             Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => {
@@ -140,12 +223,12 @@ pub fn maybe_delivered<'relay>(ledger: &Ledger, relays: impl IntoIterator<Item =
     }
 }
 
-/// Events were read from the database, in order: those of `unsure` that they are about are settled now, and taken out.
+/// Events were read from the database, in order, and everybody sees what they tell: those of `unsure` that they are about are settled now, and taken out.
 pub fn found_decided(ledger: &Ledger, shard: ShardIndex, events: &[Event], unsure: &mut Unsure) {
     let now = ledger.clock.now();
     for event in events {
         if let Some(entry) = unsure.remove(&event.position) {
-            decided(ledger, &entry, &event.happened, Some(event), now);
+            decided(ledger, &entry, &event.happened, Some(event), None, now);
         }
     }
     // What owes nothing needs no journal entry any more.
@@ -211,7 +294,12 @@ pub fn buried(ledger: &Ledger, shard: ShardIndex, lane: Lane, entry: &Entry, eve
         vec![event]
     };
     ledger.shard(shard).applied(lane, position);
-    ledger.shard(shard).tell_courier(News { lane, position, owed });
+    when_lane_seen(ledger, shard, lane, move |ledger| ledger.shard(shard).tell_courier(News { lane, position, owed }));
+}
+
+/// At once where the lane is read on the primary alone.
+fn when_lane_seen(ledger: &Ledger, shard: ShardIndex, lane: Lane, news: impl FnOnce(&Ledger) + Send + 'static) {
+    if ledger.is_staged(shard, lane) { standbys::when_seen(ledger, shard, news) } else { news(ledger) }
 }
 
 /// It stays accepted, as the dead letter says from now on, and is no longer laid over.

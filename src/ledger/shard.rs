@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::settlement::Unsure;
-use super::shard_reader::{Loaded, Marks, READ_PATIENCE, ShardReader};
+use super::shard_reader::{READ_PATIENCE, STANDBY_PATIENCE, ShardReader, Source};
 use super::standbys::Standbys;
 use super::view::ViewError;
-use crate::notify::Visible;
-use crate::substrate::store::rows::Needs;
+use crate::notify::{Unshown, Visible};
 use crate::substrate::store::{Snapshot, Store, StoreError};
 use crate::support::chain::Chain;
 use crate::support::lock::lock;
@@ -24,7 +23,7 @@ pub struct Shard {
     pub name: Arc<str>,
     pub store: Store,
     pub reader: ShardReader,
-    pub standbys: Standbys,
+    pub standbys: Arc<Standbys>,
     /// Durable entries of the account lanes, which do not wait for the rest of the journal. Bounded by admission.
     urgent: Mutex<VecDeque<Arc<Entry>>>,
     /// Rung when there is something urgent; the supervisor fills it in.
@@ -35,6 +34,8 @@ pub struct Shard {
     courier_bell: arc_swap::ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
     /// How far its lanes can be seen; the courier moves it, the dispatcher of notifications follows.
     pub visible: Visible,
+    /// Entries of its inboxes that a standby which is read has yet to replay.
+    pub unshown: Arc<Unshown>,
     /// Batches committed since the start.
     pub batches: AtomicU64,
 }
@@ -67,11 +68,13 @@ pub struct NewsBox {
     pub news: Vec<News>,
     /// Lanes whose events are only in the database.
     pub looks: Vec<Look>,
+    /// Events whose rows have arrived and are seen by everybody now.
+    pub seen: Vec<(Lane, Position)>,
     events: usize,
 }
 
 impl Shard {
-    pub fn new(index: ShardIndex, name: Arc<str>, store: Store, reader: ShardReader, standbys: Standbys) -> Self {
+    pub fn new(index: ShardIndex, name: Arc<str>, store: Store, reader: ShardReader, standbys: Arc<Standbys>) -> Self {
         Self {
             index,
             name,
@@ -83,6 +86,7 @@ impl Shard {
             news: Mutex::default(),
             courier_bell: arc_swap::ArcSwapOption::empty(),
             visible: Visible::default(),
+            unshown: Arc::default(),
             batches: AtomicU64::new(0),
         }
     }
@@ -148,6 +152,12 @@ impl Shard {
         self.courier_bell.store(Some(Arc::new(bell)));
     }
 
+    /// Everybody sees all that an event of a lane owed elsewhere.
+    pub fn tell_courier_seen(&self, lane: Lane, position: Position) {
+        lock(&self.news).seen.push((lane, position));
+        self.ring_courier();
+    }
+
     /// A lane has applied everything up to here.
     pub fn applied(&self, lane: Lane, position: Position) {
         if self.reader.reopening().applied(lane, position) {
@@ -159,7 +169,7 @@ impl Shard {
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A consistent state to read from, for pages.
+    /// A consistent state to read from: the newest, on the primary.
     pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
         planted_outage(&self.name).map_err(|error| self.failed(&error))?;
         if !self.reader.is_open() {
@@ -171,17 +181,36 @@ impl Shard {
         }
     }
 
-    /// How far the lanes are in a snapshot.
-    pub async fn marks(&self, snapshot: &mut Snapshot) -> Result<Marks, ViewError> {
-        let lanes = snapshot.lanes().await.map_err(|error| self.failed(&error))?;
-        Ok(Marks::new(&lanes, snapshot.relay_cursors().await.map_err(|error| self.failed(&error))?))
-    }
-
-    /// Rows, and marks if asked for, from a snapshot.
-    pub async fn loaded(&self, snapshot: &mut Snapshot, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {
-        let marks = if marks { Some(self.marks(snapshot).await?) } else { None };
-        let rows = snapshot.rows_load(needs).await.map_err(|error| self.failed(&error))?;
-        Ok(Loaded { rows, marks })
+    /// Looks into one consistent state, for pages. If a standby fails, the primary is asked the same.
+    pub async fn read<T>(&self, source: Source, look: impl AsyncFn(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, ViewError> {
+        planted_outage(&self.name).map_err(|error| self.failed(&error))?;
+        if let Some(at) = self.reader.standby_for(source).await?
+            && let Some(server) = self.standbys.read_sides().nth(at)
+        {
+            let looked = async {
+                let mut snapshot = server.snapshot().await?;
+                let found = look(&mut snapshot).await?;
+                Ok::<_, StoreError>((found, snapshot.log_position().await?))
+            };
+            match tokio::time::timeout(STANDBY_PATIENCE, looked).await {
+                Ok(Ok((found, position))) => {
+                    self.reader.note(Some(at), Some(position));
+                    return Ok(found);
+                }
+                Ok(Err(error)) => drop(self.failed(&error)),
+                Err(_elapsed) => {}
+            }
+            self.reader.standby_failed(at);
+        }
+        let mut snapshot = self.snapshot().await?;
+        let looked = async {
+            let found = look(&mut snapshot).await?;
+            let position = if self.standbys.are_there() { Some(snapshot.log_position().await?) } else { None };
+            Ok((found, position))
+        };
+        let (found, position) = looked.await.map_err(|error| self.failed(&error))?;
+        self.reader.note(None, position);
+        Ok(found)
     }
 
     /// What a reader is told of a failed read; the log gets the cause.

@@ -1,37 +1,41 @@
 //! Reads of one shard, many to a snapshot.
 //!
 //! Needs go in; rows, with the marks of the lanes, come out, all from one snapshot. While one snapshot is being read, further needs gather and
-//! share the next: a lone read waits for nobody, a hundred at once cost five statements. Full: the caller waits for a place,
-//! so at most [`ASKS_MAX`] reads of a shard are in hand. While the shard is down callers hear so at once, and it is tried meanwhile.
+//! share the next: a lone read waits for nobody, a hundred at once cost five statements. Each server of the shard has a queue of its own: the
+//! standbys that are read take turns, and the primary answers what must be the newest, and what a standby failed to. Full: the caller waits
+//! for a place, so at most [`ASKS_MAX`] reads of a server are in hand. While one is down callers hear so at once, and it is tried meanwhile.
+
+mod read_loop;
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::hot_posts::{HotPosts, PEOPLE_MAX, WholePost};
+use super::freshness::{self, LogMark};
+use super::hot_posts::HotPosts;
 use super::reopening::Reopening;
+use super::standbys::Standbys;
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
-use crate::substrate::store::{Store, StoreError, StoreErrorKind};
+use crate::substrate::store::{LogPosition, ReadSide, Snapshot, Store, StoreError};
+use crate::support::chain::Chain;
 use crate::support::faults::planted;
 use crate::vocabulary::ids::{Position, PostId, UserId};
-use crate::vocabulary::owner::{LANES, Lane, LaneAddress, Owner, ShardIndex};
+use crate::vocabulary::owner::{LANES, Lane, LaneAddress, ShardIndex};
+
+pub use read_loop::ReadLoop;
 
 /// Reads of one shard that wait at once.
 const ASKS_MAX: usize = 1024;
-/// Reads that share a snapshot: more would only make the first ones wait for the last.
-const ASKS_PER_SNAPSHOT: usize = 256;
-/// When so many ask at once more are about to: the next snapshot waits for them.
-const CROWD: usize = 6;
-/// How long it waits. The runtime's timer counts in milliseconds.
-const GATHERING: Duration = Duration::from_millis(1);
 /// A shard that has not answered by then is treated as one that cannot be read.
 pub(super) const READ_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long after a failed read the shard is tried again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// What a standby has not answered by then the primary is asked.
+pub(super) const STANDBY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reader waits for a state as new as he has seen, and how soon it is looked for again.
+const FRESH_WITHIN: Duration = Duration::from_millis(500);
+const FRESH_EVERY: Duration = Duration::from_millis(20);
 
 /// How far the lanes were in the snapshot that some rows came from.
 #[derive(Debug, Clone)]
@@ -41,6 +45,12 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// Those of a snapshot.
+    pub async fn of(snapshot: &mut Snapshot) -> Result<Self, StoreError> {
+        let lanes = snapshot.lanes().await?;
+        Ok(Self::new(&lanes, snapshot.relay_cursors().await?))
+    }
+
     pub(super) fn new(lanes: &[LaneRow], relayed: HashMap<SourceLane, Position>) -> Self {
         let mut applied = vec![Position::START; usize::from(LANES)];
         for row in lanes {
@@ -48,6 +58,15 @@ impl Marks {
                 *mark = row.applied;
             }
         }
+        Self { applied, relayed }
+    }
+
+    /// What the account and inbox lanes were in one snapshot, and the content lanes in another.
+    fn joined(urgent: &Self, content: &Self) -> Self {
+        let lanes = (0..LANES).map(Lane);
+        let applied = lanes.map(|lane| if lane.is_urgent() { urgent.applied(lane) } else { content.applied(lane) }).collect();
+        let mut relayed = content.relayed.clone();
+        relayed.extend(urgent.relayed.iter().filter(|(source, _)| source.lane.is_urgent()).map(|(source, position)| (*source, *position)));
         Self { applied, relayed }
     }
 
@@ -68,6 +87,25 @@ pub struct Loaded {
     pub rows: Rows,
     /// There if somebody who shares the snapshot asked for them.
     pub marks: Option<Marks>,
+    /// All that it shows lies before this place in the log; where a shard has standbys.
+    pub position: Option<LogPosition>,
+}
+
+impl Loaded {
+    /// Rows, and marks if asked for, from a snapshot that is in hand.
+    pub async fn from(snapshot: &mut Snapshot, needs: &Needs, marks: bool) -> Result<Self, StoreError> {
+        let marks = if marks { Some(Marks::of(snapshot).await?) } else { None };
+        Ok(Self { rows: snapshot.rows_load(needs).await?, marks, position: None })
+    }
+}
+
+/// Whose answer will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The newest there is: only the primary's.
+    Newest,
+    /// What everybody sees, or more: whichever server's turn it is.
+    Any,
 }
 
 /// A shard did not answer a read.
@@ -79,6 +117,7 @@ pub struct ReadFailed {
 }
 
 /// What somebody asks for.
+#[derive(Clone)]
 enum Wanted {
     /// Any rows, and the marks if there is something pending to compare with them.
     Rows { needs: Box<Needs>, marks: bool },
@@ -96,33 +135,37 @@ struct Ask {
 type Reply = oneshot::Sender<Result<Arc<Loaded>, ReadFailed>>;
 
 /// The door to the reads of one shard.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ShardReader {
     shard: Arc<str>,
+    index: ShardIndex,
+    primary: Store,
+    standbys: Arc<Standbys>,
     reopening: Arc<Reopening>,
     asks: mpsc::Sender<Ask>,
-}
-
-/// What answers them: run it as a task, one a shard.
-pub struct ReadLoop {
-    shard: Arc<str>,
-    index: ShardIndex,
-    store: Store,
-    hot: Arc<HotPosts>,
-    asks: mpsc::Receiver<Ask>,
+    /// Those of the standbys, in their order.
+    asks_of_standbys: Arc<[mpsc::Sender<Ask>]>,
 }
 
 impl ShardReader {
     /// `hot`: where posts are kept that were asked for with [`ShardReader::keep_hot`].
-    pub fn new(shard: Arc<str>, index: ShardIndex, store: Store, hot: Arc<HotPosts>) -> (Self, ReadLoop) {
-        let (sender, asks) = mpsc::channel(ASKS_MAX);
-        let door = Self { shard: Arc::clone(&shard), reopening: Arc::default(), asks: sender };
-        (door, ReadLoop { shard, index, store, hot, asks })
+    pub fn new(shard: Arc<str>, index: ShardIndex, primary: Store, standbys: Arc<Standbys>, hot: &Arc<HotPosts>) -> (Self, Vec<ReadLoop>) {
+        let is_one_of_several = standbys.are_there();
+        let mut loops = Vec::new();
+        let mut begin = |server: ReadSide| {
+            let (sender, asks) = mpsc::channel(ASKS_MAX);
+            loops.push(ReadLoop { shard: Arc::clone(&shard), index, server, is_one_of_several, hot: Arc::clone(hot), asks });
+            sender
+        };
+        let asks = begin(primary.reads().clone());
+        let asks_of_standbys = standbys.read_sides().map(|server| begin(server.clone())).collect();
+        let door = Self { shard: Arc::clone(&shard), index, primary, standbys, reopening: Arc::default(), asks, asks_of_standbys };
+        (door, loops)
     }
 
     /// Whether reads are still answered.
     pub fn is_alive(&self) -> bool {
-        !self.asks.is_closed()
+        !self.asks.is_closed() && self.asks_of_standbys.iter().all(|asks| !asks.is_closed())
     }
 
     /// What readers of a new primary wait for.
@@ -137,32 +180,144 @@ impl ShardReader {
 
     /// Has a post loaded into memory, some time soon. A busy reader has better things to do, and is not asked.
     pub fn keep_hot(&self, post: PostId) {
-        let _busy = self.asks.try_send(Ask { wanted: Wanted::Hot(post), reply: None });
+        let asks = self.standbys.choose(LogPosition::default()).map_or(&self.asks, |at| &self.asks_of_standbys[at]);
+        let _busy = asks.try_send(Ask { wanted: Wanted::Hot(post), reply: None });
     }
 
-    /// Loads rows from one snapshot, and the marks if there is something pending to compare with them.
-    pub async fn load(&self, needs: Needs, marks: bool) -> Result<Arc<Loaded>, ReadFailed> {
-        self.ask(Wanted::Rows { needs: Box::new(needs), marks }).await
+    /// Loads rows from one snapshot, and the marks if there is something pending to compare with them. What account and inbox lanes write is
+    /// always the newest.
+    pub async fn load(&self, needs: Needs, marks: bool, source: Source) -> Result<Arc<Loaded>, ReadFailed> {
+        let rows = |needs| Wanted::Rows { needs: Box::new(needs), marks };
+        if source == Source::Newest || !self.standbys.are_there() {
+            return self.ask(rows(needs), Source::Newest).await;
+        }
+        let (urgent, content) = split(needs);
+        match (urgent, content) {
+            (None, content) => self.ask(rows(content.unwrap_or_default()), Source::Any).await,
+            (Some(urgent), None) => self.ask_primary(rows(urgent)).await,
+            (Some(urgent), Some(content)) => {
+                let both = futures_util::future::try_join(self.ask_primary(rows(urgent)), self.ask(rows(content), Source::Any));
+                let (urgent, content) = both.await?;
+                let mut all = content.rows.clone();
+                all.accounts.clone_from(&urgent.rows.accounts);
+                all.sessions.clone_from(&urgent.rows.sessions);
+                all.names.clone_from(&urgent.rows.names);
+                all.preferences.clone_from(&urgent.rows.preferences);
+                let marks = urgent.marks.as_ref().zip(content.marks.as_ref()).map(|(urgent, content)| Marks::joined(urgent, content));
+                Ok(Arc::new(Loaded { rows: all, marks, position: content.position }))
+            }
+        }
     }
 
     /// Loads what shows a post to a viewer who has nothing pending about it.
-    pub async fn load_post(&self, post: PostId, viewer: Option<UserId>) -> Result<Arc<Loaded>, ReadFailed> {
-        self.ask(Wanted::Post(post, viewer)).await
+    pub async fn load_post(&self, post: PostId, viewer: Option<UserId>, source: Source) -> Result<Arc<Loaded>, ReadFailed> {
+        self.ask(Wanted::Post(post, viewer), source).await
     }
 
-    async fn ask(&self, wanted: Wanted) -> Result<Arc<Loaded>, ReadFailed> {
-        if !self.is_open() {
-            return Err(self.failed("it is brought up to date after a change of its primary"));
+    async fn ask(&self, wanted: Wanted, source: Source) -> Result<Arc<Loaded>, ReadFailed> {
+        if let Some(at) = self.standby_for(source).await? {
+            match self.ask_at(&self.asks_of_standbys[at], wanted.clone(), STANDBY_PATIENCE).await {
+                Ok(loaded) => {
+                    self.note(Some(at), loaded.position);
+                    return Ok(loaded);
+                }
+                Err(_tried) => self.standbys.failed(at, &self.shard),
+            }
         }
+        let loaded = self.ask_primary(wanted).await?;
+        self.note(None, loaded.position);
+        Ok(loaded)
+    }
+
+    async fn ask_primary(&self, wanted: Wanted) -> Result<Arc<Loaded>, ReadFailed> {
+        self.assert_open()?;
+        self.ask_at(&self.asks, wanted, READ_PATIENCE).await
+    }
+
+    async fn ask_at(&self, asks: &mpsc::Sender<Ask>, wanted: Wanted, patience: Duration) -> Result<Arc<Loaded>, ReadFailed> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            self.asks.send(Ask { wanted, reply: Some(reply) }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
+            asks.send(Ask { wanted, reply: Some(reply) }).await.map_err(|_closed| self.failed("the reader has stopped"))?;
             answer.await.map_err(|_closed| self.failed("the reader has stopped"))?
         };
-        match tokio::time::timeout(READ_PATIENCE, asked).await {
+        match tokio::time::timeout(patience, asked).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(self.failed("no answer in time")),
         }
+    }
+
+    fn assert_open(&self) -> Result<(), ReadFailed> {
+        if self.is_open() { Ok(()) } else { Err(self.failed("it is brought up to date after a change of its primary")) }
+    }
+
+    /// The standby whose turn it is, if one has all that this reader has seen; `None`: the primary has it. An error if nobody has in time.
+    pub(super) async fn standby_for(&self, source: Source) -> Result<Option<usize>, ReadFailed> {
+        self.assert_open()?;
+        if !self.standbys.are_there() {
+            return Ok(None);
+        }
+        let needed = freshness::needed(self.index).filter(|_| !planted("consistency::skip_token"));
+        let epoch = self.primary.epoch();
+        let needed = match needed {
+            None => LogPosition::default(),
+            Some(mark) if mark.epoch == epoch => mark.position,
+            // What he saw of an earlier primary was applied again, or else the shard were not open.
+            Some(mark) if mark.epoch < epoch => return Ok(None),
+            Some(_) => return Err(self.failed("nobody has what this reader has seen")),
+        };
+        if source == Source::Any
+            && let Some(at) = self.standbys.choose(needed)
+        {
+            return Ok(Some(at));
+        }
+        self.primary_has(needed).await.map(|()| None)
+    }
+
+    /// Whether every read shows at least this: all who are read have it, or it was seen on an earlier primary and is applied again.
+    pub fn is_seen_by_all(&self, mark: LogMark) -> bool {
+        let epoch = self.primary.epoch();
+        !self.standbys.are_there()
+            || (mark.epoch == epoch && mark.position <= self.standbys.seen_to())
+            || (mark.epoch < epoch && self.is_open())
+    }
+
+    async fn primary_has(&self, needed: LogPosition) -> Result<(), ReadFailed> {
+        let reached = async {
+            while !self.standbys.primary_reaches(needed) {
+                match self.primary.reads().log_position().await {
+                    Ok(position) => self.standbys.note_log_end(position),
+                    Err(error) => tracing::debug!(shard = %self.shard, error = %Chain(&error), "the primary's log"),
+                }
+                if !self.standbys.primary_reaches(needed) {
+                    tokio::time::sleep(FRESH_EVERY).await;
+                }
+            }
+        };
+        tokio::time::timeout(FRESH_WITHIN, reached).await.map_err(|_elapsed| self.failed("nobody has what this reader has seen"))
+    }
+
+    /// A reader was shown a state that lies before this place.
+    pub(super) fn note(&self, standby: Option<usize>, position: Option<LogPosition>) {
+        let Some(position) = position else { return };
+        match standby {
+            Some(at) => self.standbys.was_read(at, position),
+            None => self.standbys.note_log_end(position),
+        }
+        // A planted fault: tokens speak of what nobody has.
+        let position = if planted("consistency::from_the_future") { LogPosition(position.0 + (1 << 40)) } else { position };
+        freshness::note(LogMark { shard: self.index, epoch: self.primary.epoch(), position });
+    }
+
+    /// A writer was shown what memory holds, which says nothing of what he had seen before: his next reads are as new as anybody's before.
+    pub(super) fn note_newest(&self) {
+        if self.standbys.are_there() {
+            self.note(None, Some(self.standbys.log_end()));
+        }
+    }
+
+    /// A read of this standby failed.
+    pub(super) fn standby_failed(&self, at: usize) {
+        self.standbys.failed(at, &self.shard);
     }
 
     fn failed(&self, reason: &str) -> ReadFailed {
@@ -170,169 +325,13 @@ impl ShardReader {
     }
 }
 
-impl ReadLoop {
-    /// Answers until the last [`ShardReader`] is gone.
-    pub async fn run(mut self) {
-        let mut asks = Vec::with_capacity(ASKS_PER_SNAPSHOT);
-        let mut trial: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
-        loop {
-            let received = match &mut trial {
-                None => self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT).await,
-                Some(answers) => tokio::select! {
-                    () = answers => {
-                        trial = None;
-                        continue;
-                    }
-                    received = self.asks.recv_many(&mut asks, ASKS_PER_SNAPSHOT) => received,
-                },
-            };
-            if received == 0 {
-                return;
-            }
-            fail::fail_point!("reader::panic");
-            if trial.is_some() {
-                let failed = ReadFailed { shard: Arc::clone(&self.shard), reason: "it is down, and being tried".into() };
-                for reply in asks.drain(..).filter_map(|ask| ask.reply) {
-                    let _left = reply.send(Err(failed.clone()));
-                }
-                continue;
-            }
-            if (CROWD..ASKS_PER_SNAPSHOT).contains(&asks.len()) {
-                tokio::time::sleep(GATHERING).await;
-                while asks.len() < ASKS_PER_SNAPSHOT
-                    && let Ok(ask) = self.asks.try_recv()
-                {
-                    asks.push(ask);
-                }
-            }
-            metrics::histogram!("sosik_reads_per_snapshot").record(asks.len() as f64);
-            let (mut sights, mut viewers) = (Vec::new(), Vec::new());
-            let (mut needs, mut marks, mut others) = (Needs::default(), false, Vec::new());
-            let mut hot = Vec::new();
-            for Ask { wanted, reply } in asks.drain(..) {
-                match wanted {
-                    Wanted::Post(post, viewer) => {
-                        sights.push((post, viewer));
-                        viewers.extend(reply);
-                    }
-                    Wanted::Hot(post) => hot.push(post),
-                    Wanted::Rows { needs: more, marks: compared } => {
-                        absorb(&mut needs, *more);
-                        marks |= compared;
-                        others.extend(reply);
-                    }
-                }
-            }
-            let mut is_down = false;
-            if !viewers.is_empty() {
-                is_down |= self.answer(in_time(self.load_posts(&sights)).await, viewers);
-            }
-            if !others.is_empty() {
-                is_down |= self.answer(in_time(self.load(&needs, marks)).await, others);
-            }
-            if is_down {
-                trial = Some(Box::pin(answers_again(Arc::clone(&self.shard), self.store.clone())));
-                continue;
-            }
-            if !hot.is_empty()
-                && let Err(error) = self.load_hot(hot).await
-            {
-                tracing::debug!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "posts could not be kept in memory");
-            }
-        }
-    }
-
-    /// Tells those who asked; says whether the shard is down.
-    fn answer(&self, loaded: Result<Loaded, StoreError>, replies: Vec<Reply>) -> bool {
-        let is_down = matches!(&loaded, Err(error) if error.kind() == StoreErrorKind::Unavailable);
-        let answer = match loaded {
-            Ok(loaded) => Ok(Arc::new(loaded)),
-            Err(error) => {
-                tracing::warn!(shard = %self.shard, error = %crate::support::chain::Chain(&error), "a read failed");
-                Err(ReadFailed { shard: Arc::clone(&self.shard), reason: error.to_string().into() })
-            }
-        };
-        for reply in replies {
-            let _left = reply.send(answer.clone());
-        }
-        is_down
-    }
-
-    async fn load_posts(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Loaded, StoreError> {
-        super::shard::planted_outage(&self.shard)?;
-        Ok(Loaded { rows: self.store.posts_seen(sights).await?, marks: None })
-    }
-
-    /// Reads whole posts, and hands them to the cache.
-    async fn load_hot(&self, mut posts: Vec<PostId>) -> Result<(), StoreError> {
-        super::shard::planted_outage(&self.shard)?;
-        posts.sort_unstable();
-        posts.dedup();
-        let mut snapshot = self.store.snapshot().await?;
-        let marks = Marks::new(&snapshot.lanes().await?, HashMap::new());
-        let needs = Needs { posts: posts.clone(), post_counters: posts, ..Needs::default() };
-        let rows = snapshot.rows_load(&needs).await?;
-        let most = PEOPLE_MAX as u64 + 1;
-        for (post, row) in rows.posts {
-            let counters = rows.counters.posts.get(&post).copied().unwrap_or_default();
-            let likes = snapshot.post_likes_page(post, None, most).await?;
-            let subscriptions = snapshot.subscriptions_page(post, None, most).await?;
-            let lane = Owner::Post(post).lane();
-            let whole = WholePost { mark: marks.applied(lane), row, counters, likes, subscriptions };
-            self.hot.keep(LaneAddress { shard: self.index, lane }, whole);
-        }
-        Ok(())
-    }
-
-    async fn load(&self, needs: &Needs, marks: bool) -> Result<Loaded, StoreError> {
-        super::shard::planted_outage(&self.shard)?;
-        let mut snapshot = self.store.snapshot().await?;
-        let marks = if marks { Some(Marks::new(&snapshot.lanes().await?, snapshot.relay_cursors().await?)) } else { None };
-        let rows = snapshot.rows_load(needs).await?;
-        Ok(Loaded { rows, marks })
-    }
-}
-
-/// What is read, unless those who asked have given up: a shard that hangs must not hold those who ask later.
-async fn in_time(read: impl Future<Output = Result<Loaded, StoreError>>) -> Result<Loaded, StoreError> {
-    let waited = READ_PATIENCE;
-    tokio::time::timeout(waited, read).await.unwrap_or(Err(StoreError::NoAnswer { waited }))
-}
-
-/// Ends when the shard can be read again.
-async fn answers_again(shard: Arc<str>, store: Store) {
-    loop {
-        tokio::time::sleep(TRY_AGAIN_AFTER).await;
-        let tried = async {
-            super::shard::planted_outage(&shard)?;
-            store.snapshot().await?.lanes().await
-        };
-        match tried.await {
-            Err(error) if error.kind() == StoreErrorKind::Unavailable => {}
-            // What else is wrong with it, the next who asks is told.
-            _ => return,
-        }
-    }
-}
-
-/// Adds what one asks for to what all ask for.
-fn absorb(all: &mut Needs, one: Needs) {
-    all.posts.extend(one.posts);
-    all.post_counters.extend(one.post_counters);
-    all.post_likes.extend(one.post_likes);
-    all.subscriptions.extend(one.subscriptions);
-    all.comments.extend(one.comments);
-    all.comment_counters.extend(one.comment_counters);
-    all.comment_likes.extend(one.comment_likes);
-    all.relations.extend(one.relations);
-    all.mutes.extend(one.mutes);
-    all.author_posts.extend(one.author_posts);
-    all.user_counters.extend(one.user_counters);
-    all.accounts.extend(one.accounts);
-    all.sessions.extend(one.sessions);
-    all.sessions_of.extend(one.sessions_of);
-    all.names.extend(one.names);
-    all.preferences.extend(one.preferences);
+/// What account and inbox lanes write, and what content lanes do; `None` where nothing is asked for.
+fn split(needs: Needs) -> (Option<Needs>, Option<Needs>) {
+    let Needs { accounts, sessions, sessions_of, names, preferences, .. } = needs;
+    let some = |needs: Needs| (needs != Needs::default()).then_some(needs);
+    let content =
+        Needs { accounts: Vec::new(), sessions: Vec::new(), sessions_of: Vec::new(), names: Vec::new(), preferences: Vec::new(), ..needs };
+    (some(Needs { accounts, sessions, sessions_of, names, preferences, ..Needs::default() }), some(content))
 }
 
 /// The part of shared rows that one reader needs, as his own. Sessions that were asked for by user come by their user.

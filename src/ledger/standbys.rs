@@ -1,257 +1,256 @@
-//! What the standbys of one shard have replayed: the journal keeps an entry, and a source its events, until one of them could take over.
+//! The standbys of one shard: what they have replayed decides what everybody may see, and what the journal may give back.
 //!
-//! What was committed goes in, after its commit; it comes out when one configured standby has replayed that commit. Many commits share one
-//! question to the primary (where its log ends now) and one to each standby, beside the lanes and not in their way. Without standbys all
-//! comes out at once. Full: nothing here is; what is held is counted in the [`super::backlog::Backlog`], and acceptance ends there.
+//! What was committed goes in, after its commit. It comes out twice. It is *seen* when every standby that is read has replayed that commit:
+//! then its author's pending rows go, notifications begin, and the write is visible. It is *kept* when that is so and one configured
+//! standby at least could take over with it: then the journal gives it back. Many commits share one question to the primary (where its log
+//! ends now) and one to each standby, beside the lanes and not in their way. Without standbys all comes out at once. Full: nothing here is;
+//! what is held is counted in the [`super::backlog::Backlog`], and acceptance ends there.
+//!
+//! Promise: a standby that is read has replayed all that was ever called seen.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod follow;
+mod line;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 
+pub use follow::follow;
+
 use super::Ledger;
-use crate::substrate::store::{LogPosition, Standby, StoreError};
-use crate::support::chain::Chain;
+use crate::substrate::store::{LogPosition, ReadSide, Standby, StoreError};
 use crate::support::faults::planted;
 use crate::support::lock::lock;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
+use line::Line;
 
-/// How soon the standbys are asked again while something waits for them.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// And while nothing waits, for the metrics.
-const LOOK_IDLE: Duration = Duration::from_secs(1);
-/// The longest pause after looks that brought nothing.
-const LOOK_LONGEST: Duration = Duration::from_millis(250);
-/// What has waited this long stands for standbys that do not come: from then on the shard may fill only its share of the journal.
-const HELD_BACK_AFTER: Duration = Duration::from_secs(5);
+/// How long a standby that failed a read is left alone.
+const REST: Duration = Duration::from_secs(1);
 
 /// The standbys of one shard; most shards have none.
 #[derive(Default)]
 pub struct Standbys {
-    standbys: Vec<Standby>,
-    held: Mutex<Held>,
-    /// Rung when something is held, and when it is known where.
-    bell: Notify,
+    followed: Vec<Followed>,
+    /// A standby that is further behind is not read, and not waited for.
+    lag_max: Duration,
+    line: Mutex<Line>,
+    /// Rung when something is held, when it is known where, and when a standby may have moved.
+    held: Notify,
     placed: Notify,
+    moved: Notify,
     /// Where the primary's log was when it was asked last.
     log_end: AtomicU64,
+    /// All that was called seen lies before it.
+    seen_to: AtomicU64,
+    /// Whose turn it is to be read.
+    turn: AtomicUsize,
 }
 
-/// What waits, in the order of the commits.
-#[derive(Default)]
-struct Held {
-    /// Committed, but it is not known yet where.
-    fresh: Group,
-    /// Committed before the log was there.
-    placed: VecDeque<(LogPosition, Group)>,
+/// One standby as its readers see it.
+struct Followed {
+    standby: Standby,
+    is_read: AtomicBool,
+    reads: metrics::Counter,
 }
 
-#[derive(Default)]
-struct Group {
-    positions: Vec<Position>,
-    waiters: Vec<oneshot::Sender<()>>,
-    /// Since when the oldest of it waits.
-    since: Option<Instant>,
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.positions.is_empty() && self.waiters.is_empty()
-    }
+/// A standby as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandbyReport {
+    pub address: String,
+    /// It answered when it was asked last.
+    pub answers: bool,
+    /// Reads go to it.
+    pub is_read: bool,
+    /// How much of the primary's log it has not replayed.
+    pub behind_bytes: u64,
 }
 
 impl Standbys {
-    pub fn new(standbys: Vec<Standby>) -> Self {
-        Self { standbys, ..Self::default() }
+    /// `shard` is what operators call it.
+    pub fn new(shard: &str, standbys: Vec<Standby>, lag_max: Duration) -> Self {
+        let line = Mutex::new(Line::of(standbys.len()));
+        let followed = standbys.into_iter().map(|standby| {
+            let labels = [("shard", shard.to_owned()), ("standby", standby.address().to_owned())];
+            Followed { standby, is_read: AtomicBool::new(false), reads: metrics::counter!("sosik_standby_reads_total", &labels) }
+        });
+        Self { followed: followed.collect(), lag_max, line, ..Self::default() }
     }
 
     /// Whether anything is ever waited for.
     pub fn are_there(&self) -> bool {
-        !self.standbys.is_empty()
+        !self.followed.is_empty()
     }
 
-    /// Ends when a standby has replayed all that was committed before this call.
+    /// A standby to read from that has replayed the log up to there: each in turn. `None`: only the primary will do.
+    pub fn choose(&self, needed: LogPosition) -> Option<usize> {
+        let count = self.followed.len();
+        if count == 0 {
+            return None;
+        }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut in_turn = (0..count).map(|step| first.wrapping_add(step) % count);
+        in_turn.find(|at| self.is_read(*at) && self.followed[*at].standby.known() >= needed)
+    }
+
+    fn is_read(&self, at: usize) -> bool {
+        self.followed[at].is_read.load(Ordering::SeqCst)
+    }
+
+    /// The read sides, in the order of their numbers.
+    pub fn read_sides(&self) -> impl Iterator<Item = &ReadSide> {
+        self.followed.iter().map(|followed| followed.standby.reads())
+    }
+
+    /// A read was answered from here, and what it showed lies before this place.
+    pub fn was_read(&self, at: usize, position: LogPosition) {
+        self.followed[at].standby.note(position);
+        self.followed[at].reads.increment(1);
+        // A standby has only what the primary's log has.
+        self.note_log_end(position);
+    }
+
+    /// A read from here failed: it is not read until it has been looked at again.
+    pub fn failed(&self, at: usize, shard: &str) {
+        let mut line = lock(&self.line);
+        if line.leave(at, Some(Instant::now() + REST)) {
+            self.show_read(at, &line);
+            tracing::warn!(
+                shard,
+                standby = self.followed[at].standby.address(),
+                "a standby failed a read, and is not read until it answers"
+            );
+        }
+        drop(line);
+        self.moved.notify_one();
+    }
+
+    /// How far the log is, as all who read the shard have it.
+    pub fn seen_to(&self) -> LogPosition {
+        LogPosition(self.seen_to.load(Ordering::SeqCst))
+    }
+
+    /// Whether the primary's log is known to reach there.
+    pub fn primary_reaches(&self, position: LogPosition) -> bool {
+        self.log_end() >= position
+    }
+
+    /// Where the primary's log is at least: nobody was shown more.
+    pub fn log_end(&self) -> LogPosition {
+        LogPosition(self.log_end.load(Ordering::Relaxed))
+    }
+
+    /// The primary's log was seen to be there.
+    pub fn note_log_end(&self, position: LogPosition) {
+        self.log_end.fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    /// Ends when all that was committed before this call is kept.
     pub async fn replayed(&self) {
+        let (waiter, replayed) = oneshot::channel();
+        self.wait_for(replayed, |line| line.hold_waiter(waiter)).await;
+    }
+
+    /// Ends when everybody sees what was committed before this call.
+    pub async fn seen(&self) {
+        let (waiter, seen) = oneshot::channel();
+        let tell = Box::new(move |_: &Ledger| {
+            let _left = waiter.send(());
+        });
+        self.wait_for(seen, |line| line.hold_news(tell)).await;
+    }
+
+    async fn wait_for(&self, ended: oneshot::Receiver<()>, hold: impl FnOnce(&mut Line)) {
         if !self.are_there() {
             return;
         }
-        let (waiter, replayed) = oneshot::channel();
-        self.hold(|group| group.waiters.push(waiter));
-        if replayed.await.is_err() {
+        self.hold(hold);
+        if ended.await.is_err() {
             // The task that looks is gone, and with it the server: nothing is said to be replayed any more.
             std::future::pending::<()>().await;
         }
     }
 
-    /// The furthest that a standby's own copy of the shard says it is complete to; `None` without standbys.
+    /// How far the copies of the shard say that they are complete: all that are read, and one at least; `None` without standbys.
     pub async fn complete_to(&self) -> Option<Position> {
-        let asked = join_all(self.standbys.iter().map(Standby::complete_to)).await;
-        self.are_there().then(|| asked.into_iter().flatten().max().unwrap_or_default())
+        let asked = join_all(self.followed.iter().map(|followed| followed.standby.complete_to())).await;
+        let told: Vec<Position> = asked.into_iter().map(Result::unwrap_or_default).collect();
+        let furthest = told.iter().max().copied();
+        let read = told.iter().enumerate().filter(|(at, _)| self.is_read(*at)).map(|(_, told)| *told).min();
+        Some(furthest?.min(read.unwrap_or(Position(u64::MAX))))
     }
 
-    fn hold(&self, add: impl FnOnce(&mut Group)) {
-        let mut held = lock(&self.held);
-        let fresh = &mut held.fresh;
-        add(fresh);
-        fresh.since.get_or_insert_with(Instant::now);
-        drop(held);
-        self.bell.notify_one();
+    fn hold(&self, add: impl FnOnce(&mut Line)) {
+        add(&mut lock(&self.line));
+        self.held.notify_one();
+    }
+
+    /// Readers hear of what the line says of a standby.
+    fn show_read(&self, at: usize, line: &Line) {
+        self.followed[at].is_read.store(line.is_read(at) || planted("standbys::read_behind"), Ordering::SeqCst);
+    }
+
+    /// For operators.
+    pub fn reports(&self) -> Vec<StandbyReport> {
+        let line = lock(&self.line);
+        let log_end = self.log_end().0;
+        let report = |(at, followed): (usize, &Followed)| StandbyReport {
+            address: followed.standby.address().to_owned(),
+            answers: line.replayed(at).is_some(),
+            is_read: line.is_read(at),
+            behind_bytes: log_end.saturating_sub(line.replayed(at).unwrap_or_default().0),
+        };
+        self.followed.iter().enumerate().map(report).collect()
     }
 
     pub async fn close(&self) -> Result<(), StoreError> {
-        for standby in &self.standbys {
-            standby.close().await?;
+        for followed in &self.followed {
+            followed.standby.close().await?;
         }
         Ok(())
     }
 }
 
-/// Gives back the journal's entries of a shard that were applied by commits that have succeeded: at once, or when a standby has them too.
+/// Gives back the journal's entries of a shard that were applied by commits that have succeeded: at once, or when they are kept.
 pub(super) fn release(ledger: &Ledger, shard: ShardIndex, applied: impl IntoIterator<Item = Position>) {
     let standbys = &ledger.shard(shard).standbys;
     if standbys.are_there() && !planted("standbys::skip_wait") {
-        standbys.hold(|group| group.positions.extend(applied));
+        standbys.hold(|line| line.hold_positions(applied));
     } else {
         ledger.backlog.release(applied);
     }
 }
 
-/// Follows the standbys of one shard: run it as a task, one for each that has some.
-pub async fn follow(ledger: Arc<Ledger>, shard: ShardIndex) {
-    let of_shard = Following { ledger: &ledger, shard, standbys: &ledger.shard(shard).standbys };
-    let each = of_shard.standbys.standbys.iter().map(|standby| of_shard.follow_standby(standby));
-    futures_util::future::join(of_shard.place_commits(), join_all(each)).await;
+/// Does this when everybody who reads the shard sees what was committed before this call: at once if nobody reads a standby of it. In the
+/// order of the calls.
+pub(super) fn when_seen(ledger: &Ledger, shard: ShardIndex, news: impl FnOnce(&Ledger) + Send + 'static) {
+    let standbys = &ledger.shard(shard).standbys;
+    if standbys.are_there() && !planted("standbys::show_early") {
+        standbys.hold(|line| line.hold_news(Box::new(news)));
+    } else {
+        news(ledger);
+    }
 }
 
-#[derive(Clone, Copy)]
-struct Following<'ledger> {
-    ledger: &'ledger Ledger,
-    shard: ShardIndex,
-    standbys: &'ledger Standbys,
-}
-
-impl Following<'_> {
-    fn name(&self) -> &str {
-        &self.ledger.shard(self.shard).name
-    }
-
-    /// Asks the primary, again and again, where its log is after the commits of what is new.
-    async fn place_commits(self) {
-        loop {
-            let _idle = tokio::time::timeout(LOOK_IDLE, self.standbys.bell.notified()).await;
-            while let Err(error) = self.place().await {
-                tracing::debug!(shard = self.name(), error = %Chain(&error), "where the primary's log ends is not known");
-                self.show_wait();
-                tokio::time::sleep(LOOK_LONGEST).await;
-            }
-            self.show_wait();
-            // What is committed meanwhile shares the next question.
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    async fn place(self) -> Result<(), StoreError> {
-        let fresh = std::mem::take(&mut lock(&self.standbys.held).fresh);
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        match self.ledger.shard(self.shard).store.log_position().await {
-            Ok(position) => {
-                let before = self.standbys.log_end.swap(position.0, Ordering::Relaxed);
-                let position = if planted("standbys::place_early") { LogPosition(before) } else { position };
-                lock(&self.standbys.held).placed.push_back((position, fresh));
-                self.standbys.placed.notify_waiters();
-                Ok(())
-            }
-            Err(error) => {
-                // It was committed all the same, and is placed when the primary answers again.
-                let mut held = lock(&self.standbys.held);
-                let later = std::mem::replace(&mut held.fresh, fresh);
-                held.fresh.positions.extend(later.positions);
-                held.fresh.waiters.extend(later.waiters);
-                Err(error)
-            }
-        }
-    }
-
-    /// Asks one standby, as long as something waits, how far it is. Each by itself: one that hangs does not hold up another.
-    async fn follow_standby(self, standby: &Standby) {
-        let (mut pause, mut silent) = (LOOK_EVERY, None);
-        loop {
-            let replayed = standby.replayed().await;
-            self.show(standby, &replayed, &mut silent);
-            let free = self.take(replayed.unwrap_or_default());
-            pause = if free.is_empty() { (pause * 2).min(LOOK_LONGEST) } else { LOOK_EVERY };
-            self.ledger.backlog.release(free.positions);
-            for waiter in free.waiters {
-                let _left = waiter.send(());
-            }
-            // Heard from here on: what is placed between the look and the wait is not missed.
-            let placed = self.standbys.placed.notified();
-            if lock(&self.standbys.held).placed.is_empty() {
-                let _idle = tokio::time::timeout(LOOK_IDLE, placed).await;
-            } else {
-                tokio::time::sleep(pause).await;
-            }
-        }
-    }
-
-    /// What lies before `replayed` in the primary's log.
-    fn take(self, replayed: LogPosition) -> Group {
-        let mut free = Group::default();
-        let mut held = lock(&self.standbys.held);
-        while let Some((_, group)) = held.placed.pop_front_if(|(position, _)| *position <= replayed) {
-            free.positions.extend(group.positions);
-            free.waiters.extend(group.waiters);
-        }
-        free
-    }
-
-    /// `silent`: why it did not answer the last time.
-    fn show(self, standby: &Standby, replayed: &Result<LogPosition, StoreError>, silent: &mut Option<String>) {
-        let (shard, address) = (self.name(), standby.address());
-        let labels = [("shard", shard.to_owned()), ("standby", address.to_owned())];
-        metrics::gauge!("sosik_standby_up", &labels).set(f64::from(u8::from(replayed.is_ok())));
-        match replayed {
-            Ok(replayed) => {
-                let log_end = self.standbys.log_end.load(Ordering::Relaxed);
-                metrics::gauge!("sosik_standby_lag_bytes", &labels).set(log_end.saturating_sub(replayed.0) as f64);
-                if silent.take().is_some() {
-                    tracing::info!(shard, standby = address, "the standby answers again");
-                }
-            }
-            Err(error) => {
-                let error = Chain(error).to_string();
-                if silent.as_ref() != Some(&error) {
-                    tracing::warn!(shard, standby = address, %error, "a standby does not answer; the journal waits for one that does");
-                }
-                *silent = Some(error);
-            }
-        }
-    }
-
-    /// How long the oldest has waited; too long, and the shard is held back.
-    fn show_wait(self) {
-        let held = lock(&self.standbys.held);
-        let oldest = held.placed.front().map_or(held.fresh.since, |(_, group)| group.since);
-        drop(held);
-        let waited = oldest.map_or(Duration::ZERO, |since| since.elapsed());
-        metrics::gauge!("sosik_standby_wait_seconds", "shard" => self.name().to_owned()).set(waited.as_secs_f64());
-        let (was, is) = (self.ledger.backlog.is_held_back(self.shard), waited >= HELD_BACK_AFTER);
-        if was != is {
-            self.ledger.backlog.set_held_back(self.shard, is);
-            let shard = self.name();
-            if is {
-                tracing::warn!(
-                    shard,
-                    "no standby replays the shard; the journal keeps what was applied, up to the shard's share of its bound"
-                );
-            } else {
-                tracing::info!(shard, "a standby has caught up with the shard");
+/// As [`when_seen`], of several shards.
+pub(super) fn when_all_seen(ledger: &Ledger, shards: &[ShardIndex], news: impl FnOnce(&Ledger) + Send + 'static) {
+    match shards {
+        [] => news(ledger),
+        [one] => when_seen(ledger, *one, news),
+        several => {
+            let (left, news) = (Arc::new(AtomicUsize::new(several.len())), Arc::new(Mutex::new(Some(news))));
+            for shard in several {
+                let (left, news) = (Arc::clone(&left), Arc::clone(&news));
+                when_seen(ledger, *shard, move |ledger| {
+                    if left.fetch_sub(1, Ordering::AcqRel) == 1
+                        && let Some(news) = lock(&news).take()
+                    {
+                        news(ledger);
+                    }
+                });
             }
         }
     }

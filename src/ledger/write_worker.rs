@@ -130,6 +130,8 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
         needs_of(entry, &mut needs);
     }
 
+    #[cfg(feature = "faults")]
+    crate::support::faults::gate("worker::holds_batch").await;
     let mut transaction = shard.store.begin().await?;
     transaction.lanes_advance(&moves).await?;
     let mut transition = Transition::over(transaction.rows_load(&needs).await?);
@@ -163,6 +165,8 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     }
     transaction.events_insert(&rows).await?;
     fail::fail_point!("worker::before_commit");
+    #[cfg(feature = "faults")]
+    crate::support::faults::gate("worker::holds_transaction").await;
     ledger.hot_posts.committing(shard.index, &moves);
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");
@@ -173,9 +177,8 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
         save_elsewhere(ledger, shard, &effects.rows).await?;
     }
 
-    ledger.hot_posts.committed(shard.index, &moves, &effects.rows);
     shard.batch_committed();
-    settlement::rows_committed(ledger, &effects.rows);
+    settlement::batch_committed(ledger, shard.index, moves, effects.rows);
     settlement::marked_read(ledger, &read);
     for (run, outcome) in runs.iter().zip(outcomes) {
         settlement::lane_committed(ledger, shard.index, &run.entries, outcome);
@@ -264,7 +267,7 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
     let payload = encode_events(std::slice::from_ref(&event))?;
     transaction.events_insert(&[EventsRow { lane: run.lane, position: entry.position, payload }]).await?;
     transaction.commit().await?;
-    ledger.hot_posts.committed(shard.index, &moves, &Rows::default());
+    settlement::batch_committed(ledger, shard.index, moves.to_vec(), Rows::default());
 
     tracing::error!(shard = %shard.name, write.id = %entry.write, position = %entry.position, %error, "an entry could not be applied and is a dead letter");
     settlement::buried(ledger, shard.index, run.lane, entry, event);

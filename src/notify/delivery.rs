@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::book::{Cause, Notice, Parcel, What};
 use super::coalesce;
 use super::preference::{Standing, admits};
+use super::unshown::Hiding;
 use crate::substrate::bus::{Hint, Told};
 use crate::substrate::store::{
     EntryKey, FIRST_ACTORS_MAX, NoticeStep, StandingKey, StandingRow, Store, StoreError, StoreErrorKind, WindowKey, WindowRow, Withdrawal,
@@ -53,6 +54,8 @@ impl DeliveryError {
 #[derive(Clone)]
 pub struct Tools {
     pub ids: Arc<IdMaker>,
+    /// Where what is committed is not seen by everybody at once.
+    pub hiding: Option<Hiding>,
 }
 
 /// Delivers, and answers what open sockets may hear of it.
@@ -199,6 +202,8 @@ struct Delivery<'a> {
     states: BTreeMap<UserId, InboxState>,
     /// Inboxes that do not stand where they were loaded.
     moved: BTreeSet<UserId>,
+    /// The first new entry of each inbox, if they are not shown at once.
+    firsts: BTreeMap<UserId, u64>,
     windows: HashMap<WindowKey, WindowRow>,
     /// Windows that were opened anew.
     opened: HashSet<WindowKey>,
@@ -221,6 +226,7 @@ impl<'a> Delivery<'a> {
             standings: HashMap::new(),
             states: BTreeMap::new(),
             moved: BTreeSet::new(),
+            firsts: BTreeMap::new(),
             windows: HashMap::new(),
             opened: HashSet::new(),
             changed: HashSet::new(),
@@ -320,6 +326,9 @@ impl<'a> Delivery<'a> {
         let state = self.states.entry(recipient).or_default();
         state.seq += 1;
         state.unread += 1;
+        if self.tools.hiding.is_some() {
+            self.firsts.entry(recipient).or_insert(state.seq);
+        }
         let id = NotificationId::from_raw(self.tools.ids.next()?);
         let told = Told { user: recipient, seq: state.seq, id };
         let entry = InboxEntry { seq: state.seq, id, line: Arc::clone(&line), state: EntryState::Unread };
@@ -414,6 +423,9 @@ impl<'a> Delivery<'a> {
 
     async fn commit(mut self) -> Result<Vec<Hint>, StoreError> {
         self.flush().await?;
+        if let Some(hiding) = &self.tools.hiding {
+            hiding.hide(std::mem::take(&mut self.firsts));
+        }
         self.tx.commit().await?;
         let told = self.told.into_iter().map(|(line, told)| Hint::Inbox { line, told });
         Ok(told.chain(self.withdrawn).collect())

@@ -1,7 +1,8 @@
 //! The desk of one destination: parcels of all dispatchers for one shard's inboxes, delivered together.
 //!
 //! Parcels come in from any number of sources; while one transaction is under way the next ones gather, and go into one transaction. Each
-//! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus, in the order of the commits.
+//! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus when everybody who reads the shard
+//! sees it, in the order of the commits.
 //! Where the processors are busy the desk rests after a transaction as long as it took: each carries more then, where many small ones would
 //! cost several times as much, and what was accepted is applied before everybody has heard of what was applied before it.
 //! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
@@ -12,14 +13,17 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Ground;
 use super::book::Parcel;
 use super::delivery::{self, DeliveryError, Tools};
+use super::unshown::Hiding;
 use crate::substrate::bus::{Bus, Hint};
-use crate::substrate::store::Store;
 use crate::support::clock::Clock;
 use crate::support::faults::planted;
 use crate::support::lock::lock;
 use crate::support::processors;
+use crate::support::snowflake::IdMaker;
+use crate::vocabulary::owner::ShardIndex;
 
 /// Notices of one transaction, if it has more than one source's.
 const NOTICES_MAX: usize = 1000;
@@ -40,8 +44,9 @@ impl Submission {
 
 /// Where all dispatchers bring what is for one shard.
 pub struct Desk {
-    store: Store,
-    tools: Tools,
+    ground: Arc<dyn Ground>,
+    shard: ShardIndex,
+    ids: Arc<IdMaker>,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     waiting: Mutex<Vec<Submission>>,
@@ -50,8 +55,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(store: Store, tools: Tools, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, tools, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::new(Instant::now()) }
+    pub fn new(ground: Arc<dyn Ground>, shard: ShardIndex, ids: Arc<IdMaker>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
+        Self { ground, shard, ids, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::new(Instant::now()) }
     }
 
     /// Delivers parcels of one source, with what others bring at the same time. `None`: whoever had the turn ended without an answer.
@@ -101,9 +106,47 @@ impl Desk {
     }
 
     async fn try_deliver(&self, parcels: &[&Parcel]) -> Result<(), DeliveryError> {
-        let hints: Vec<Hint> = delivery::deliver(&self.store, &self.tools, parcels, self.clock.now()).await?;
-        hints.into_iter().for_each(|hint| self.bus.publish(hint));
+        let tools = self.tools();
+        let delivered = delivery::deliver(self.ground.store(self.shard), &tools, parcels, self.clock.now()).await;
+        self.tell(tools, delivered)
+    }
+
+    /// Closes windows of the shard's inboxes that are due, if there are some.
+    pub async fn close_windows(&self) -> Result<(), DeliveryError> {
+        let (store, now) = (self.ground.store(self.shard), self.clock.now());
+        let mut more = store.snapshot().await?.windows_are_due(now).await?;
+        while more {
+            let tools = self.tools();
+            let closed = delivery::close_windows(store, &tools, now).await;
+            more = closed.as_ref().is_ok_and(|(_, more)| *more);
+            self.tell(tools, closed.map(|(hints, _)| hints))?;
+        }
         Ok(())
+    }
+
+    fn tools(&self) -> Tools {
+        let unshown = self.ground.unshown(self.shard).filter(|_| !planted("inbox::show_early"));
+        Tools { ids: Arc::clone(&self.ids), hiding: unshown.map(Hiding::of) }
+    }
+
+    /// Tells what was committed, and shows it. Where nobody knows whether it was, it is shown when it would be seen.
+    fn tell(&self, tools: Tools, delivered: Result<Vec<Hint>, DeliveryError>) -> Result<(), DeliveryError> {
+        let (hints, result) = match delivered {
+            Ok(hints) => (hints, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        match tools.hiding {
+            None => hints.into_iter().for_each(|hint| self.bus.publish(hint)),
+            Some(hiding) => {
+                let bus = Arc::clone(&self.bus);
+                let told = move || {
+                    hiding.show();
+                    hints.into_iter().for_each(|hint| bus.publish(hint));
+                };
+                self.ground.when_seen(self.shard, Box::new(told));
+            }
+        }
+        result
     }
 
     fn take(&self) -> Vec<Submission> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
+use super::unshown::Unshown;
 use crate::substrate::store::Store;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{LANES, Lane, Owner, ShardIndex};
@@ -28,7 +29,14 @@ pub trait Ground: Send + Sync {
     /// Whether readers may see the shard, which has not just changed its primary.
     fn is_readable(&self, shard: ShardIndex) -> bool;
 
-    /// Ends when all that was committed on any shard before this call is on a standby of it too, if it has some.
+    /// Entries of the shard's inboxes that are not shown yet; `None` where no standby is ever waited for.
+    fn unshown(&self, shard: ShardIndex) -> Option<&Arc<Unshown>>;
+
+    /// Does this when everybody who reads the shard sees what was committed before this call, in the order of the calls.
+    fn when_seen(&self, shard: ShardIndex, news: Box<dyn FnOnce() + Send>);
+
+    /// Ends when all that was committed on any shard before this call is on the standbys of it too that are read, and on one at least, if it has
+    /// some.
     fn replayed(&self) -> BoxFuture<'_, ()>;
 }
 

@@ -1,13 +1,14 @@
 //! Reading an inbox: where it stands, its entries, its groups, and what its owner wants to hear of.
 //!
-//! A user goes in; what his own shard has committed comes out. Writing goes through the journal like all else.
+//! A user goes in; what his own shard's primary has committed comes out, but for entries that a standby which is read has yet to replay. Writing
+//! goes through the journal like all else.
 
 use std::sync::Arc;
 
 use super::Ground;
 use crate::substrate::store::rows::Needs;
 use crate::substrate::store::{FIRST_EPOCH, Snapshot, StoreError};
-use crate::vocabulary::entry::{Epoch, InboxEntry, InboxState};
+use crate::vocabulary::entry::{EntryState, Epoch, InboxEntry, InboxState};
 use crate::vocabulary::ids::UserId;
 use crate::vocabulary::owner::Owner;
 use crate::vocabulary::preferences::Preferences;
@@ -61,24 +62,42 @@ impl Inbox {
 
     /// Where an inbox stands: one row.
     pub async fn state(&self, user: UserId) -> Result<InboxState, StoreError> {
-        self.snapshot(user).await?.inbox_state(user).await
+        Ok(self.shown_state(&mut self.snapshot(user).await?, user).await?.0)
+    }
+
+    /// Where an inbox stands as far as it is shown, and the first entry that is not.
+    async fn shown_state(&self, snapshot: &mut Snapshot, user: UserId) -> Result<(InboxState, Option<u64>), StoreError> {
+        let state = snapshot.inbox_state(user).await?;
+        // After the question that began the snapshot.
+        let unshown = self.ground.unshown(self.ground.place(&Owner::Inbox(user))).and_then(|unshown| unshown.first_of(user));
+        let Some(first) = unshown.filter(|first| *first <= state.seq) else { return Ok((state, None)) };
+        let last = first.saturating_sub(1);
+        let hidden = snapshot.inbox_after(user, last, state.seq - last).await?;
+        let unread = hidden.iter().filter(|entry| entry.state == EntryState::Unread).count() as u64;
+        Ok((InboxState { seq: last, unread: state.unread.saturating_sub(unread), ..state }, Some(first)))
     }
 
     /// Entries after `after` in their order, withdrawn places included.
     pub async fn after(&self, user: UserId, after: u64, limit: usize) -> Result<Vec<InboxEntry>, StoreError> {
-        self.snapshot(user).await?.inbox_after(user, after, limit as u64).await
+        let mut snapshot = self.snapshot(user).await?;
+        let mut entries = snapshot.inbox_after(user, after, limit as u64).await?;
+        if let Some(unshown) = self.ground.unshown(self.ground.place(&Owner::Inbox(user))).and_then(|unshown| unshown.first_of(user)) {
+            entries.retain(|entry| entry.seq < unshown);
+        }
+        Ok(entries)
     }
 
     /// A page of entries or groups.
     pub async fn page(&self, user: UserId, asked: PageAsked) -> Result<InboxPage, StoreError> {
         let PageAsked { grouped, unread, before, limit } = asked;
         let mut snapshot = self.snapshot(user).await?;
-        let state = snapshot.inbox_state(user).await?;
+        let (state, unshown) = self.shown_state(&mut snapshot, user).await?;
         // One more says whether another page follows.
         let wanted = limit as u64 + 1;
         let mut entries = if grouped {
-            snapshot.inbox_groups(user, before, unread, wanted).await?
+            snapshot.inbox_groups(user, before, unshown, unread, wanted).await?
         } else {
+            let before = before.into_iter().chain(unshown).min();
             snapshot.inbox_page(user, before, unread, wanted).await?
         };
         let more = entries.len() > limit;

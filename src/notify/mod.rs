@@ -18,9 +18,11 @@ pub mod participants;
 pub mod planner;
 pub mod preference;
 pub mod retention;
+pub mod unshown;
 
 #[cfg(test)]
 mod tests;
 
 pub use ground::{Ground, Visible};
 pub use inbox::Inbox;
+pub use unshown::Unshown;

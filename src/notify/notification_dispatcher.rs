@@ -12,12 +12,11 @@ use actix::prelude::*;
 use tokio::runtime::Handle;
 
 use super::book::{Book, Parcel};
-use super::delivery::{self, DeliveryError, Tools};
+use super::delivery::DeliveryError;
 use super::desk::Desk;
 use super::planner::{LaneAsked, LanePlan, OpenCrowd, PlanError, Planner};
 use super::retention::{self, Retention};
 use super::{Ground, Visible};
-use crate::substrate::bus::{Bus, Hint};
 use crate::substrate::store::rows::{LaneRow, SourceLane};
 use crate::substrate::store::{NoticeMark, Store, StoreError, StoreErrorKind};
 use crate::support::chain::Chain;
@@ -61,11 +60,9 @@ impl Order for Drain {
 #[derive(Clone)]
 pub struct DispatcherParts {
     pub ground: Arc<dyn Ground>,
-    pub bus: Arc<dyn Bus>,
     pub clock: Arc<dyn Clock>,
     /// Where what is for each shard is brought, by its index.
     pub desks: Arc<[Arc<Desk>]>,
-    pub tools: Tools,
     pub settings: Notify,
     /// Bytes of this shard's cache of participants.
     pub cache_bytes: u64,
@@ -303,10 +300,6 @@ impl NotificationDispatcher {
         }
     }
 
-    fn publish(&self, hints: Vec<Hint>) {
-        hints.into_iter().for_each(|hint| self.parts.bus.publish(hint));
-    }
-
     /// Leaves a destination alone for a while: it counts as being delivered to.
     fn hold(&mut self, destination: ShardIndex, time: Duration, context: &mut Context<Self>) {
         self.delivering.insert(destination);
@@ -373,23 +366,12 @@ impl NotificationDispatcher {
             return;
         }
         self.closing = true;
-        let (store, tools, now) = (self.store(self.shard), self.parts.tools.clone(), self.parts.clock.now());
-        let closed = self.parts.runtime.spawn(async move {
-            let mut hints = Vec::new();
-            if store.snapshot().await?.windows_are_due(now).await? {
-                let mut more = true;
-                while more {
-                    let closed = delivery::close_windows(&store, &tools, now).await?;
-                    hints.extend(closed.0);
-                    more = closed.1;
-                }
-            }
-            Ok::<_, DeliveryError>(hints)
-        });
+        let Some(desk) = self.parts.desks.get(usize::from(self.shard.0)).map(Arc::clone) else { return };
+        let closed = self.parts.runtime.spawn(async move { desk.close_windows().await });
         context.spawn(closed.into_actor(self).map(|closed, dispatcher, _| {
             dispatcher.closing = false;
             match closed {
-                Ok(Ok(hints)) => dispatcher.publish(hints),
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::debug!(shard = dispatcher.shard.0, error = %Chain(&error), "windows were not closed; trying again")
                 }

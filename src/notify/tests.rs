@@ -9,7 +9,7 @@ use super::book::{Book, Cause, Notice, Parcel, What};
 use super::delivery::{DeliveryError, Tools, close_windows, deliver};
 use super::desk::Desk;
 use super::planner::{LaneAsked, OpenCrowd, Planner};
-use super::{Ground, Visible};
+use super::{Ground, Unshown, Visible};
 use crate::substrate::bus::{Hint, LocalBus};
 use crate::substrate::store::rows::{CommentRow, EventsRow, PostRow, RelationRow, Rows, SourceLane, SubscriptionRow, UserCounters};
 use crate::substrate::store::{Backend, CounterTable, FIRST_ACTORS_MAX, NoticeMark, Store, StoreError, StoreOptions};
@@ -63,6 +63,14 @@ impl Ground for Hamlet {
 
     fn is_readable(&self, _: ShardIndex) -> bool {
         true
+    }
+
+    fn unshown(&self, _: ShardIndex) -> Option<&Arc<Unshown>> {
+        None
+    }
+
+    fn when_seen(&self, _: ShardIndex, news: Box<dyn FnOnce() + Send>) {
+        news();
     }
 
     fn replayed(&self) -> BoxFuture<'_, ()> {
@@ -171,7 +179,7 @@ fn tools(folder: &tempfile::TempDir) -> Tools {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
     let data = DataFolder::open(folder.path()).expect("a data folder");
     let claim = claim_worker(data.path(), 0, 0).expect("a claim");
-    Tools { ids: Arc::new(IdMaker::open(data.path(), claim, clock).expect("ids")) }
+    Tools { ids: Arc::new(IdMaker::open(data.path(), claim, clock).expect("ids")), hiding: None }
 }
 
 /// T7.5.
@@ -244,7 +252,7 @@ async fn a_storm_of_likes_makes_few_entries_and_counts_everybody_though_each_del
     close_windows(store, &tools, now + 3_600_000).await.expect("closes");
 
     let mut snapshot = store.snapshot().await.expect("a snapshot");
-    let groups = snapshot.inbox_groups(AUTHOR, None, false, 9).await.expect("groups");
+    let groups = snapshot.inbox_groups(AUTHOR, None, None, false, 9).await.expect("groups");
     assert_eq!(groups.iter().map(|entry| u64::from(entry.line.count)).collect::<Vec<_>>(), [LIKES - 10]);
     let places = snapshot.inbox_state(AUTHOR).await.expect("a state").seq;
     assert!(places <= 5, "{places} entries");
@@ -285,7 +293,7 @@ async fn a_window_knows_its_people_wherever_they_are_kept() {
     close_windows(store, &tools, NOW + 1000).await.expect("closes");
 
     let mut snapshot = store.snapshot().await.expect("a snapshot");
-    let groups = snapshot.inbox_groups(AUTHOR, None, false, 9).await.expect("groups");
+    let groups = snapshot.inbox_groups(AUTHOR, None, None, false, 9).await.expect("groups");
     let entries = snapshot.inbox_after(AUTHOR, 1, 9).await.expect("entries");
     let [entry] = entries.as_slice() else { panic!("{entries:?}") };
     // All but the first, the one beside the row and the blocked one.
@@ -361,7 +369,9 @@ async fn a_source_that_is_not_where_it_thought_fails_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = hamlet.store(hamlet.place(&Owner::Inbox(AUTHOR))).clone();
     let tools = tools(&folder);
-    let desk = Desk::new(store.clone(), tools.clone(), Arc::new(LocalBus::default()), Arc::new(ManualClock::at(NOW)));
+    let (shard, ground) = (hamlet.place(&Owner::Inbox(AUTHOR)), Arc::clone(&hamlet) as Arc<dyn Ground>);
+    let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(NOW)));
+    let desk = Desk::new(ground, shard, Arc::clone(&tools.ids), bus, clock);
     let bring = |lane: u16, known: u64, position: u64| {
         let known = NoticeMark { position: Position(known), recipient: 0 };
         let notices = vec![like(position, u64::from(lane), true)];

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::support::client::{Answer, Person, nonce, within};
 use crate::support::faults::{self, Gate};
+use crate::support::followed::{Followed, UP_TO_DATE_WITHIN, nothing_is_held, waited_for_standby};
 use crate::support::server::{Server, Settings};
 
 /// What an author sees that he should not: a write of his own that is missing, or counted wrongly.
@@ -104,6 +105,38 @@ async fn own_writes_are_seen_at_once_while_the_apply_is_slow() {
 async fn own_writes_are_seen_with_a_cache_that_holds_almost_nothing() {
     let sight = look_with(Settings::default().without_workers().with("cache.capacity", "4KiB")).await;
     assert!(sight.wrong.is_empty(), "{sight:?}");
+}
+
+/// Writes and looks while a standby that is read stands still and catches up, again and again.
+async fn look_beside_a_standby(settings: Settings) -> Option<Sight> {
+    let followed = Followed::start_read(settings, "10m").await?;
+    let ann = followed.join(true).await;
+    let admin = followed.as_admin(&ann).await;
+    let falls_behind_and_catches_up = async {
+        loop {
+            followed.standby.pause_replay().await;
+            let waited = async || (waited_for_standby(&admin).await > 0.2).then_some(());
+            within(UP_TO_DATE_WITHIN, "something to wait for the standby", waited).await;
+            followed.standby.resume_replay().await;
+            nothing_is_held(&admin).await;
+        }
+    };
+    tokio::select! {
+        sight = Box::pin(write_and_look(&ann, 8, 0)) => Some(sight),
+        () = Box::pin(falls_behind_and_catches_up) => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_writes_are_seen_at_once_beside_a_standby_that_falls_behind_and_catches_up() {
+    let Some(sight) = look_beside_a_standby(Settings::default()).await else { return };
+    assert!(sight.wrong.is_empty(), "{sight:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_overlay_that_ends_at_the_commit_is_caught_beside_a_standby() {
+    let Some(sight) = look_beside_a_standby(Settings::default().fault((faults::DROP_AT_COMMIT, "return"))).await else { return };
+    assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::support::client::{Person, nonce, within};
 use crate::support::faults;
-use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, held, nothing_is_held};
+use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, held, nothing_is_held, waited_for_standby};
 use crate::support::server::{Server, Settings};
 
 /// Four bytes each: what fills a shard's share of a small journal soon.
@@ -21,9 +21,8 @@ async fn held_while_the_standby_stands_still(settings: Settings) -> Option<(Foll
         call.wait(30).send().await.expect(200);
     }
     // The standby is asked many times in that time.
-    let lag = format!("sosik_standby_wait_seconds{{shard=\"{FOLLOWED}\"}}");
     let waited = async || {
-        let waited_long = ann.metric(&lag).await > 2.0;
+        let waited_long = waited_for_standby(&ann).await > 2.0;
         (waited_long || held(&ann).await == 0).then_some(())
     };
     within(UP_TO_DATE_WITHIN, "the standby to be waited for, or not", waited).await;

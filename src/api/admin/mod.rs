@@ -22,6 +22,18 @@ pub struct ShardReport {
     /// Entries that wait for it.
     pub pending: u64,
     pub dead_letters: u64,
+    /// In the order of the configuration.
+    pub standbys: Vec<StandbyReport>,
+}
+
+/// One standby of a shard.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StandbyReport {
+    pub address: String,
+    /// `read`, `behind` (it answers, and is not read), or `silent`.
+    pub state: &'static str,
+    /// Bytes of the primary's log that it has not replayed.
+    pub behind_bytes: u64,
 }
 
 /// One lane of one shard.

@@ -30,8 +30,10 @@ use self::request_counts::RequestCounts;
 use self::request_id::RequestId;
 use super::Services;
 use super::call::Caller;
+use super::consistency;
 use super::origin::{self, OwnOrigin, Provenance};
 use super::problem::{Problem, ProblemName};
+use crate::ledger::freshness;
 
 /// Which listener a request came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,11 @@ where
             let id = RequestId::of(request.headers());
             let started = access_log::start();
             let mut response = match before(&services, door, &request).await {
+                Ok(None) if services.has_standbys => {
+                    let caller = request.extensions().get::<Caller>().copied().unwrap_or_default();
+                    let seen = consistency::seen_before(&services, &caller, &request);
+                    freshness::no_older_than(seen, inner.call(request)).await?
+                }
                 Ok(None) => inner.call(request).await?,
                 Ok(Some(answer)) => request.into_response(answer),
                 Err(problem) => request.error_response(problem),

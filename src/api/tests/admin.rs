@@ -39,7 +39,7 @@ async fn an_operator_sees_the_state_and_moves_it() {
     let stage = Stage::admin();
 
     let shards = stage.send(operator(Method::GET, "/admin/shards")).await.json();
-    assert_eq!(shards["items"][0], json!({"index": 0, "name": "s1", "state": "serving", "pending": 0, "dead_letters": 1}));
+    assert_eq!(shards["items"][0], json!({"index": 0, "name": "s1", "state": "serving", "pending": 0, "dead_letters": 1, "standbys": []}));
     assert_eq!(stage.send(operator(Method::GET, "/admin/journal")).await.json()["durable"], 9);
     let letters = stage.send(operator(Method::GET, "/admin/dead-letters")).await.json();
     assert_eq!((&letters["items"][0]["id"], &letters["next"]), (&json!("1000"), &json!(null)));

@@ -8,6 +8,7 @@ use crate::api::admin::{DeadLetter, JournalReport, LaneReport, OperationError, O
 use crate::api::ports::{CommentPage, Reads, SignIn, Writes};
 use crate::intake::accounts::{AccountError, AuthError, Client, Credentials, DecideError, Identity, Registration, SessionView};
 use crate::intake::{Quota, Receipt, Seen, Submission, SubmitError, Wish, WriteState, WriteStatus};
+use crate::ledger::freshness::LogMark;
 use crate::ledger::shard_plan::{MemberPlan, ShardPlan, StrategyPlan, Wanted};
 use crate::ledger::topology::plan::{Amount, Evenness};
 use crate::ledger::view::{AuthorCard, CommentView, Order, Page, PostView, PostViewer, UserRef, UserView, UserViewer, ViewError};
@@ -134,6 +135,10 @@ fn numbers<K: Copy>(before: Option<u64>, limit: usize, total: u64, make: impl Fn
 }
 
 impl Reads for Doubles {
+    fn is_seen_by_all(&self, _: LogMark) -> bool {
+        true
+    }
+
     fn post(&self, viewer: Option<UserId>, post: PostId) -> LocalBoxFuture<'_, Result<PostView, ViewError>> {
         done(fate_of(post.raw()).map(|()| post_view(viewer, post)))
     }
@@ -352,7 +357,8 @@ impl Operations for Doubles {
     }
 
     fn shards(&self) -> LocalBoxFuture<'_, Result<Vec<ShardReport>, OperationError>> {
-        let report = ShardReport { index: 0, name: "s1".to_owned(), state: "serving".to_owned(), pending: 0, dead_letters: 1 };
+        let report =
+            ShardReport { index: 0, name: "s1".to_owned(), state: "serving".to_owned(), pending: 0, dead_letters: 1, standbys: Vec::new() };
         done(Ok(vec![report]))
     }
 

@@ -63,6 +63,7 @@ impl Stage {
             stream: None,
             sealer: Sealer::new(&test_secret()),
             journal: uuid::Uuid::from_u128(7),
+            has_standbys: false,
             settings,
         };
         Self { services: Arc::new(services), doubles, door: Door::Public }

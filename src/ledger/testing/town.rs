@@ -13,7 +13,7 @@ use crate::ledger::hot_posts::HotPosts;
 use crate::ledger::job::{Job, LaneRun, Parcel};
 use crate::ledger::kept_keys::KeptKeys;
 use crate::ledger::pending::{Pending, Shows, Topic};
-use crate::ledger::routes::Routes;
+use crate::ledger::routes::{Done, Routes};
 use crate::ledger::shard_reader::ShardReader;
 use crate::ledger::standbys::Standbys;
 use crate::ledger::topology::Topology;
@@ -87,9 +87,12 @@ impl Town {
             let backend = Backend::Sqlite(folder.path().join(&member.name));
             let store = Store::open(&backend, StoreOptions::default()).await.expect("opens");
             let name: Arc<str> = member.name.as_str().into();
-            let (reader, reading) = ShardReader::new(Arc::clone(&name), ShardIndex(index as u16), store.clone(), Arc::clone(&hot_posts));
-            tokio::runtime::Handle::current().spawn(reading.run());
-            opened.push(Shard::new(ShardIndex(index as u16), name, store, reader, Standbys::default()));
+            let (at, standbys) = (ShardIndex(index as u16), Arc::<Standbys>::default());
+            let (reader, reading) = ShardReader::new(Arc::clone(&name), at, store.clone(), Arc::clone(&standbys), &hot_posts);
+            for of_server in reading {
+                tokio::runtime::Handle::current().spawn(of_server.run());
+            }
+            opened.push(Shard::new(at, name, store, reader, standbys));
         }
         let clock = Arc::new(ManualClock::at(1_000_000));
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
@@ -207,7 +210,9 @@ impl Town {
             let cursors = snapshot.relay_cursors().await.expect("cursors");
             drop(snapshot);
             let done = routes.set_cursors(to, &cursors);
-            done.iter().for_each(|event| settlement::relayed(&self.ledger, from, event));
+            for Done { lane, event } in done {
+                settlement::relayed(&self.ledger, from, lane, event);
+            }
         }
         let mut parcels: Vec<Parcel> = routes.parcels(to, urgent);
         if parcels.is_empty() {
@@ -217,7 +222,9 @@ impl Town {
         let parcels = vec![parcels.swap_remove(which % parcels.len())];
         write_worker::run(&self.ledger, to, &Job::Deliver(parcels.clone())).await.expect("delivers");
         let done = self.routes[usize::from(from.0)].delivered(to, &parcels);
-        done.iter().for_each(|event| settlement::relayed(&self.ledger, from, event));
+        for Done { lane, event } in done {
+            settlement::relayed(&self.ledger, from, lane, event);
+        }
     }
 
     pub(in crate::ledger) async fn deliver_all(&mut self) {

@@ -8,7 +8,7 @@ use crate::ledger::apply::needs_of;
 use crate::ledger::blocks::{BLOCKS_CACHED_MAX, BlockSet};
 use crate::ledger::cards::card_of;
 use crate::ledger::pending::{Shows, Topic};
-use crate::ledger::shard_reader::is_pending;
+use crate::ledger::shard_reader::{Source, is_pending};
 use crate::substrate::store::rows::Needs;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::UserId;
@@ -42,7 +42,7 @@ impl View {
         }
         for (shard, needs) in missing {
             let tickets: Vec<_> = needs.accounts.iter().map(|user| (*user, self.ledger.cards.ticket(*user))).collect();
-            let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs, false).await?;
+            let loaded = self.ledger.shards[usize::from(shard)].reader.load(needs, false, Source::Newest).await?;
             #[cfg(feature = "faults")]
             crate::support::faults::gate("cards::between_load_and_insert").await;
             for (user, ticket) in tickets {
@@ -117,6 +117,7 @@ impl View {
         }
         let ticket = self.ledger.blocks.ticket(user);
         let shard = self.shard_of(&Owner::User(user));
+        // Whoever blocks somebody need not wait until all standbys know.
         let mut snapshot = shard.snapshot().await?;
         let users = snapshot.blocked_with(user, BLOCKS_CACHED_MAX as u64 + 1).await.map_err(|error| shard.failed(&error))?;
         let too_many = users.len() > BLOCKS_CACHED_MAX;

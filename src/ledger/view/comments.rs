@@ -5,7 +5,7 @@ use super::posts::{author_in, post_needs};
 use super::{AuthorCard, CommentView, Order, Page, View, ViewError, latest, overlay, shown};
 use crate::ledger::apply::needs_of;
 use crate::ledger::pending::{PendingWrite, Topic};
-use crate::ledger::shard_reader::{Loaded, Marks};
+use crate::ledger::shard_reader::Loaded;
 use crate::substrate::store::rows::{CommentRow, Needs, Rows};
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
@@ -119,27 +119,23 @@ impl View {
         pending: &[PendingWrite],
     ) -> Result<(Vec<CommentRow>, Loaded), ViewError> {
         let shard = self.shard_of(&Owner::Post(post));
-        let mut snapshot = shard.snapshot().await?;
-        let failed = |error| shard.failed(&error);
-        let page = snapshot.comments_page(post, order, after, limit as u64 + 1).await.map_err(failed)?;
-        let mut needs = Needs::default();
-        post_needs(None, post, &mut needs);
-        for row in &page {
-            comment_needs(viewer, row.comment, &mut needs);
-        }
-        for write in pending {
-            needs_of(&write.entry, &mut needs);
-            if let Command::SetCommentLike { comment, .. } | Command::CreateComment { comment, .. } = &write.entry.command {
-                comment_needs(viewer, *comment, &mut needs);
-            }
-        }
-        let marks = if pending.is_empty() {
-            None
-        } else {
-            let lanes = snapshot.lanes().await.map_err(failed)?;
-            Some(Marks::new(&lanes, snapshot.relay_cursors().await.map_err(failed)?))
-        };
-        let rows = snapshot.rows_load(&needs).await.map_err(failed)?;
-        Ok((page, Loaded { rows, marks }))
+        shard
+            .read(self.source, async |snapshot| {
+                let page = snapshot.comments_page(post, order, after, limit as u64 + 1).await?;
+                let mut needs = Needs::default();
+                post_needs(None, post, &mut needs);
+                for row in &page {
+                    comment_needs(viewer, row.comment, &mut needs);
+                }
+                for write in pending {
+                    needs_of(&write.entry, &mut needs);
+                    if let Command::SetCommentLike { comment, .. } | Command::CreateComment { comment, .. } = &write.entry.command {
+                        comment_needs(viewer, *comment, &mut needs);
+                    }
+                }
+                let loaded = Loaded::from(snapshot, &needs, !pending.is_empty()).await?;
+                Ok((page, loaded))
+            })
+            .await
     }
 }

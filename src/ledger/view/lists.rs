@@ -8,10 +8,10 @@ use super::users::{author_post, other_of};
 use super::{Page, PostView, UserView, View, ViewError};
 use crate::ledger::apply::{Transition, pair_after};
 use crate::ledger::pending::{PendingWrite, Topic};
-use crate::ledger::shard_reader::is_pending;
+use crate::ledger::shard_reader::{Loaded, Marks, is_pending};
 use crate::ledger::{Shard, apply};
-use crate::substrate::store::Snapshot;
 use crate::substrate::store::rows::Needs;
+use crate::substrate::store::{Snapshot, StoreError};
 use crate::vocabulary::command::Command;
 use crate::vocabulary::event::Relay;
 use crate::vocabulary::ids::{Position, PostId, UserId};
@@ -39,15 +39,17 @@ impl View {
     ) -> Result<Page<UserView, UserId>, ViewError> {
         let pending = self.pending_of_post(viewer, post).await?;
         let shard = self.shard_of(&Owner::Post(post));
-        let mut snapshot = shard.snapshot().await?;
-        let stored = snapshot.post_likes_page(post, before, limit as u64 + 1).await.map_err(|error| shard.failed(&error))?;
         let mut needs = Needs { posts: vec![post], ..Needs::default() };
         needs.post_likes.extend(viewer.map(|viewer| (post, viewer)));
         for write in &pending {
             apply::needs_of(&write.entry, &mut needs);
         }
-        let loaded = shard.loaded(&mut snapshot, &needs, !pending.is_empty()).await?;
-        drop(snapshot);
+        let (stored, loaded) = shard
+            .read(self.source, async |snapshot| {
+                let stored = snapshot.post_likes_page(post, before, limit as u64 + 1).await?;
+                Ok((stored, Loaded::from(snapshot, &needs, !pending.is_empty()).await?))
+            })
+            .await?;
         let rows = super::overlay(loaded, shard.index, &pending).into_rows();
         self.may_see(viewer, rows.posts.get(&post).ok_or(ViewError::NotFound)?.author).await?;
         author_in(&rows, post)?;
@@ -131,11 +133,14 @@ impl View {
     ) -> Result<Found<Reverse<PostId>, PostId>, ViewError> {
         let own = viewer.filter(|viewer| authors.contains(viewer));
         let pending = self.pending(own, Topic::Authored).await?;
-        let mut snapshot = shard.snapshot().await?;
-        let stored = snapshot.author_posts_page(authors, before, limit as u64 + 1).await.map_err(|error| shard.failed(&error))?;
+        let (stored, marks) = shard
+            .read(self.source, async |snapshot| {
+                let stored = snapshot.author_posts_page(authors, before, limit as u64 + 1).await?;
+                Ok((stored, if pending.is_empty() { None } else { Some(Marks::of(snapshot).await?) }))
+            })
+            .await?;
         let mut found = Found::stored(stored.into_iter().map(|(_, post)| (Reverse(post), post)), limit);
-        if !pending.is_empty() {
-            let marks = shard.marks(&mut snapshot).await?;
+        if let Some(marks) = marks {
             for write in pending.iter().filter(|write| is_pending(write.entry.position, write.home, shard.index, false, Some(&marks))) {
                 if let Some(Relay::AuthorPost { post, deleted, .. }) = author_post(write) {
                     found.merge_own(Reverse(post), post, !deleted, before.map(Reverse));
@@ -149,10 +154,14 @@ impl View {
     async fn followees(&self, viewer: UserId) -> Result<BTreeSet<UserId>, ViewError> {
         let pending = self.pending(Some(viewer), Topic::Pairs).await?;
         let shard = self.shard_of(&Owner::User(viewer));
-        let mut snapshot = shard.snapshot().await?;
-        let stored = snapshot.followees(viewer, FEED_FOLLOWEES_MAX).await.map_err(|error| shard.failed(&error))?;
+        let (stored, own) = shard
+            .read(self.source, async |snapshot| {
+                let stored = snapshot.followees(viewer, FEED_FOLLOWEES_MAX).await?;
+                Ok((stored, own_pairs(shard, snapshot, viewer, &pending).await?))
+            })
+            .await?;
         let mut followees: BTreeSet<UserId> = stored.into_iter().collect();
-        for (other, follow) in self.own_pairs(shard, &mut snapshot, viewer, &pending).await? {
+        for (other, follow) in own {
             match follow {
                 Some(_) => followees.insert(other),
                 None => followees.remove(&other),
@@ -173,93 +182,90 @@ impl View {
         let topic = if viewer == Some(user) { Topic::Pairs } else { Topic::Pair(user) };
         let pending = self.pending(viewer, topic).await?;
         let shard = self.shard_of(&Owner::User(user));
-        let mut snapshot = shard.snapshot().await?;
-        let failed = |error| shard.failed(&error);
-        let stored = match direction {
-            Direction::Followers => snapshot.followers_page(user, before, limit as u64 + 1).await,
-            Direction::Following => snapshot.following_page(user, before, limit as u64 + 1).await,
-        }
-        .map_err(failed)?;
+        let (stored, laid) = shard
+            .read(self.source, async |snapshot| {
+                let stored = match direction {
+                    Direction::Followers => snapshot.followers_page(user, before, limit as u64 + 1).await?,
+                    Direction::Following => snapshot.following_page(user, before, limit as u64 + 1).await?,
+                };
+                Ok((stored, laid_follows(shard, snapshot, viewer, user, direction, &pending).await?))
+            })
+            .await?;
         let mut found = Found::stored(stored.into_iter().map(|(other, follow)| (Reverse(follow.since), other)), limit);
-        for (other, follow) in self.laid_follows(shard, &mut snapshot, viewer, user, direction, &pending).await? {
+        for (other, follow) in laid {
             found.keys.retain(|_, listed| *listed != other);
             if let Some(follow) = follow {
                 found.merge_own(Reverse(follow.since), other, true, before.map(Reverse));
             }
         }
-        drop(snapshot);
         let page = found.page(limit);
         Ok(Page { items: self.users(viewer, &page.items).await?, next: page.next.map(|Reverse(position)| position) })
     }
+}
 
-    /// What the reader's pending follows and blocks make of a list: the others concerned, with their follow as it is then.
-    async fn laid_follows(
-        &self,
-        shard: &Shard,
-        snapshot: &mut Snapshot,
-        viewer: Option<UserId>,
-        user: UserId,
-        direction: Direction,
-        pending: &[PendingWrite],
-    ) -> Result<Vec<(UserId, Option<Follow>)>, ViewError> {
-        let Some(viewer) = viewer.filter(|_| !pending.is_empty()) else { return Ok(Vec::new()) };
-        if viewer == user && direction == Direction::Following {
-            return self.own_pairs(shard, snapshot, viewer, pending).await;
-        }
-        let marks = shard.marks(snapshot).await?;
-        let others: BTreeSet<UserId> = pending.iter().filter_map(|write| other_of(&write.entry.command)).collect();
-        let own = viewer == user;
-        let pairs: Vec<(UserId, UserId)> = if own { others.iter().map(|other| (user, *other)).collect() } else { vec![(user, viewer)] };
-        let needs = Needs { relations: pairs.clone(), ..Needs::default() };
-        let rows = snapshot.rows_load(&needs).await.map_err(|error| shard.failed(&error))?;
-        let mut transition = Transition::over(rows);
-        for write in pending {
-            let decided_here = if own { other_of(&write.entry.command).is_some_and(|other| user < other) } else { user < viewer };
-            let about_pair = !matches!(write.entry.command, Command::SetMute { .. });
-            if about_pair && is_pending(write.entry.position, write.home, shard.index, decided_here, Some(&marks)) {
-                transition.lay_pair(&write.entry, own);
-            }
-        }
-        let rows = transition.into_rows();
-        Ok(pairs
-            .into_iter()
-            .map(|pair| {
-                let state = rows.relations.get(&pair).map(|row| row.state).unwrap_or_default();
-                (pair.1, if direction == Direction::Followers { state.followed_by } else { state.following })
-            })
-            .collect())
+/// What the reader's pending follows and blocks make of a list: the others concerned, with their follow as it is then.
+async fn laid_follows(
+    shard: &Shard,
+    snapshot: &mut Snapshot,
+    viewer: Option<UserId>,
+    user: UserId,
+    direction: Direction,
+    pending: &[PendingWrite],
+) -> Result<Vec<(UserId, Option<Follow>)>, StoreError> {
+    let Some(viewer) = viewer.filter(|_| !pending.is_empty()) else { return Ok(Vec::new()) };
+    if viewer == user && direction == Direction::Following {
+        return own_pairs(shard, snapshot, viewer, pending).await;
     }
+    let marks = Marks::of(snapshot).await?;
+    let others: BTreeSet<UserId> = pending.iter().filter_map(|write| other_of(&write.entry.command)).collect();
+    let own = viewer == user;
+    let pairs: Vec<(UserId, UserId)> = if own { others.iter().map(|other| (user, *other)).collect() } else { vec![(user, viewer)] };
+    let needs = Needs { relations: pairs.clone(), ..Needs::default() };
+    let rows = snapshot.rows_load(&needs).await?;
+    let mut transition = Transition::over(rows);
+    for write in pending {
+        let decided_here = if own { other_of(&write.entry.command).is_some_and(|other| user < other) } else { user < viewer };
+        let about_pair = !matches!(write.entry.command, Command::SetMute { .. });
+        if about_pair && is_pending(write.entry.position, write.home, shard.index, decided_here, Some(&marks)) {
+            transition.lay_pair(&write.entry, own);
+        }
+    }
+    let rows = transition.into_rows();
+    Ok(pairs
+        .into_iter()
+        .map(|pair| {
+            let state = rows.relations.get(&pair).map(|row| row.state).unwrap_or_default();
+            (pair.1, if direction == Direction::Followers { state.followed_by } else { state.following })
+        })
+        .collect())
+}
 
-    /// The reader's own side of the pairs that his pending writes are about.
-    async fn own_pairs(
-        &self,
-        shard: &Shard,
-        snapshot: &mut Snapshot,
-        viewer: UserId,
-        pending: &[PendingWrite],
-    ) -> Result<Vec<(UserId, Option<Follow>)>, ViewError> {
-        if pending.is_empty() {
-            return Ok(Vec::new());
-        }
-        let marks = shard.marks(snapshot).await?;
-        let others: BTreeSet<UserId> = pending.iter().filter_map(|write| other_of(&write.entry.command)).collect();
-        let needs = Needs { relations: others.iter().map(|other| (viewer, *other)).collect(), ..Needs::default() };
-        let rows = snapshot.rows_load(&needs).await.map_err(|error| shard.failed(&error))?;
-        let mut states: BTreeMap<UserId, _> = others
-            .into_iter()
-            .map(|other| (other, rows.relations.get(&(viewer, other)).map(|row| row.state).unwrap_or_default()))
-            .collect();
-        for write in pending {
-            let Some(other) = other_of(&write.entry.command) else { continue };
-            let Some(state) = states.get_mut(&other) else { continue };
-            if is_pending(write.entry.position, write.home, shard.index, viewer < other, Some(&marks))
-                && let Ok(after) = pair_after(*state, &write.entry.command, write.entry.position)
-            {
-                *state = after;
-            }
-        }
-        Ok(states.into_iter().map(|(other, state)| (other, state.following)).collect())
+/// The reader's own side of the pairs that his pending writes are about.
+async fn own_pairs(
+    shard: &Shard,
+    snapshot: &mut Snapshot,
+    viewer: UserId,
+    pending: &[PendingWrite],
+) -> Result<Vec<(UserId, Option<Follow>)>, StoreError> {
+    if pending.is_empty() {
+        return Ok(Vec::new());
     }
+    let marks = Marks::of(snapshot).await?;
+    let others: BTreeSet<UserId> = pending.iter().filter_map(|write| other_of(&write.entry.command)).collect();
+    let needs = Needs { relations: others.iter().map(|other| (viewer, *other)).collect(), ..Needs::default() };
+    let rows = snapshot.rows_load(&needs).await?;
+    let mut states: BTreeMap<UserId, _> =
+        others.into_iter().map(|other| (other, rows.relations.get(&(viewer, other)).map(|row| row.state).unwrap_or_default())).collect();
+    for write in pending {
+        let Some(other) = other_of(&write.entry.command) else { continue };
+        let Some(state) = states.get_mut(&other) else { continue };
+        if is_pending(write.entry.position, write.home, shard.index, viewer < other, Some(&marks))
+            && let Ok(after) = pair_after(*state, &write.entry.command, write.entry.position)
+        {
+            *state = after;
+        }
+    }
+    Ok(states.into_iter().map(|(other, state)| (other, state.following)).collect())
 }
 
 /// What a page is cut from: stored entries with the reader's own merged in.

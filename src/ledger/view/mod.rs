@@ -22,9 +22,10 @@ pub use preview::{PROVISIONAL, Preview, Seen};
 use std::sync::Arc;
 
 use super::apply::Transition;
+use super::freshness::LogMark;
 use super::hot_posts::{Found, Freshness};
 use super::pending::{PendingError, PendingWrite, Shows, Topic};
-use super::shard_reader::{Loaded, ReadFailed, is_pending, subset};
+use super::shard_reader::{Loaded, ReadFailed, Source, is_pending, subset};
 use super::{Ledger, Shard};
 use crate::substrate::store::rows::Needs;
 use crate::support::faults::planted;
@@ -35,11 +36,23 @@ use crate::vocabulary::owner::{Owner, ShardIndex};
 #[derive(Clone)]
 pub struct View {
     ledger: Arc<Ledger>,
+    source: Source,
 }
 
 impl View {
+    /// For readers: what everybody sees, or more, with the reader's own pending writes.
     pub fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger }
+        Self { ledger, source: Source::Any }
+    }
+
+    /// For decisions: the newest there is.
+    pub fn of_newest(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, source: Source::Newest }
+    }
+
+    /// Whether every read of a shard shows at least this. Nothing is known of shards that are not ours.
+    pub fn is_seen_by_all(&self, mark: LogMark) -> bool {
+        self.ledger.shards.get(usize::from(mark.shard.0)).is_none_or(|shard| shard.reader.is_seen_by_all(mark))
     }
 
     async fn pending(&self, viewer: Option<UserId>, topic: Topic) -> Result<Vec<PendingWrite>, ViewError> {
@@ -73,8 +86,8 @@ impl View {
         if marks || !posts::is_plain(needs) {
             return self.load(shard, needs, marks).await;
         }
-        let shared = shard.reader.load_post(post, viewer).await?;
-        Ok(Loaded { rows: subset(&shared.rows, needs), marks: None })
+        let shared = shard.reader.load_post(post, viewer, self.source).await?;
+        Ok(Loaded { rows: subset(&shared.rows, needs), marks: None, position: None })
     }
 
     /// What memory holds of a post, if that is enough for what is asked. A miss may have the post kept from then on.
@@ -84,6 +97,9 @@ impl View {
         }
         let at = self.ledger.address_of(&Owner::Post(post));
         let found = self.ledger.hot_posts.find(post, viewer, at, freshness);
+        if found.is_some() && freshness == Freshness::Preview {
+            self.ledger.shard(at.shard).reader.note_newest();
+        }
         if found.is_none() && self.ledger.hot_posts.is_wanted(post) {
             self.ledger.shard(at.shard).reader.keep_hot(post);
         }
@@ -91,8 +107,8 @@ impl View {
     }
 
     async fn load(&self, shard: &Shard, needs: &Needs, marks: bool) -> Result<Loaded, ViewError> {
-        let shared = shard.reader.load(needs.clone(), marks).await?;
-        Ok(Loaded { rows: subset(&shared.rows, needs), marks: shared.marks.clone() })
+        let shared = shard.reader.load(needs.clone(), marks, self.source).await?;
+        Ok(Loaded { rows: subset(&shared.rows, needs), marks: shared.marks.clone(), position: None })
     }
 }
 

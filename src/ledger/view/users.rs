@@ -7,7 +7,7 @@ use super::{UserRef, UserView, UserViewer, View, ViewError, shown};
 use crate::ledger::apply::Transition;
 use crate::ledger::cards::card_of;
 use crate::ledger::pending::{PendingWrite, Shows, Topic};
-use crate::ledger::shard_reader::is_pending;
+use crate::ledger::shard_reader::{Source, is_pending};
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::vocabulary::command::Command;
 use crate::vocabulary::event::Relay;
@@ -26,7 +26,7 @@ impl View {
     /// Whose name it is.
     pub async fn user_named(&self, name: &NameKey) -> Result<Option<UserId>, ViewError> {
         let needs = Needs { names: vec![name.clone()], ..Needs::default() };
-        let loaded = self.shard_of(&Owner::Name(name.clone())).reader.load(needs, false).await?;
+        let loaded = self.shard_of(&Owner::Name(name.clone())).reader.load(needs, false, Source::Newest).await?;
         Ok(loaded.rows.names.get(name).map(|row| row.user))
     }
 

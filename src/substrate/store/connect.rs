@@ -8,10 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 use super::error::StoreError;
+use super::link::Pool;
 use super::sqlite::{FilePlan, FilePool, STATEMENTS_KEPT};
+use super::standby::Known;
 use super::tenure::{PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
 
@@ -105,19 +107,9 @@ const READER_PRAGMAS: [(&str, &str); 4] =
     [("mmap_size", "0"), ("temp_store", "memory"), ("query_only", "on"), ("cache_size", READER_CACHE)];
 
 /// The two pools of a shard.
-#[derive(Clone)]
-pub(super) enum Pools {
-    Server { writer: DatabaseConnection, reader: DatabaseConnection },
-    File { path: Arc<Path>, writer: Arc<FilePool>, reader: Arc<FilePool> },
-}
-
-impl Pools {
-    pub(super) fn backend(&self) -> DbBackend {
-        match self {
-            Self::Server { .. } => DbBackend::Postgres,
-            Self::File { .. } => DbBackend::Sqlite,
-        }
-    }
+pub(super) struct Pools {
+    pub(super) writer: Pool,
+    pub(super) reader: Pool,
 }
 
 /// `tenure`: what new connections to a server are held to, once it is known.
@@ -138,6 +130,16 @@ pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result
     postgres::standby(url, options).await
 }
 
+/// Connections by which a standby is read, made when they are used: to one that carries the epoch of `tenure`, and is no older than `known`.
+pub(super) async fn standby_reads(
+    url: &PostgresUrl,
+    options: &StoreOptions,
+    tenure: &Arc<OnceLock<Tenure>>,
+    known: &Arc<Known>,
+) -> Result<DatabaseConnection, StoreError> {
+    postgres::standby_reads(url, options, tenure, known).await
+}
+
 async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, StoreError> {
     make_private_file(path).map_err(|source| StoreError::File { path: path.display().to_string(), source })?;
     let plan = |read_only, pragmas| FilePlan {
@@ -150,7 +152,7 @@ async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, Store
     let writer = FilePool::open(plan(false, &WRITER_PRAGMAS), 1)?;
     assert_sqlite_is_safe(&writer).await?;
     let reader = FilePool::open(plan(true, &READER_PRAGMAS), options.readers)?;
-    Ok(Pools::File { path: path.into(), writer, reader })
+    Ok(Pools { writer: Pool::File(writer), reader: Pool::File(reader) })
 }
 
 /// A connection for migrations, or to see whether there are any to be run.

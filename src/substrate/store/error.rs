@@ -170,7 +170,7 @@ fn sqlite_is_passing(code: u32) -> bool {
 
 /// By class (<https://www.postgresql.org/docs/18/errcodes-appendix.html>): 08 connection, 28 not let in, 3D no such database,
 /// 40 rolled back for another, 53 out of disk, memory or connections, 55 lock or object in use, 57 an operator, 58 the
-/// system's I/O; and 25006, a server that only reads.
+/// system's I/O; and 25006, a server that only reads, and 25P03, a session that stood still in its transaction and was ended.
 fn postgres_is_passing(code: &str) -> bool {
-    code == "25006" || ["08", "28", "3D", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+    ["25006", "25P03"].contains(&code) || ["08", "28", "3D", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
 }

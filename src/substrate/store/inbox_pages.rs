@@ -21,14 +21,14 @@ pub type GroupedEntry = InboxEntry;
 const ENTRIES_OF_GROUP: i64 = 3;
 
 /// The newest entries of each group with sums over all of it. `$2`: groups whose newest entry is before it; `$3`, `$4`: states to leave
-/// out; `$5`: no more of each group; `$6`: no more in all.
+/// out; `$5`: no more of each group; `$6`: no more in all; `$7`: entries from it on are left out.
 const GROUPED: &str = r#"SELECT kind, target_kind, target, seq, id, actors, post, comment, created_at, total, unread, newest FROM
     (SELECT kind, target_kind, target, seq, id, actors, post, comment, created_at,
         CAST(SUM(people) OVER whole AS BIGINT) AS total,
         CAST(SUM(CASE WHEN state = 0 THEN 1 ELSE 0 END) OVER whole AS BIGINT) AS unread,
         MAX(seq) OVER whole AS newest,
         ROW_NUMBER() OVER (PARTITION BY kind, target_kind, target ORDER BY seq DESC) AS place
-        FROM inbox_entries WHERE owner = $1 AND state <> $3 AND state <> $4
+        FROM inbox_entries WHERE owner = $1 AND state <> $3 AND state <> $4 AND seq < $7
         WINDOW whole AS (PARTITION BY kind, target_kind, target)) entries
     WHERE place <= $5 AND newest < $2 ORDER BY newest DESC, seq DESC LIMIT $6"#;
 
@@ -71,12 +71,13 @@ impl Snapshot {
         inbox::overfull(&self.link, after, before, entries_max, limit).await
     }
 
-    /// Groups whose newest entry is before `before`, newest first; or only what is unread of them. It reads the whole inbox, whose size
-    /// retention bounds.
+    /// Groups whose newest entry is before `before`, newest first; or only what is unread of them. Entries from `unshown` on are as if they were
+    /// not there. It reads the whole inbox, whose size retention bounds.
     pub async fn inbox_groups(
         &mut self,
         recipient: UserId,
         before: Option<u64>,
+        unshown: Option<u64>,
         unread: bool,
         limit: u64,
     ) -> Result<Vec<GroupedEntry>, StoreError> {
@@ -89,6 +90,7 @@ impl Snapshot {
             left_out[1].into(),
             ENTRIES_OF_GROUP.into(),
             (limit.cast_signed() * ENTRIES_OF_GROUP).into(),
+            unshown.map_or(i64::MAX.into(), number),
         ];
         let mut groups: Vec<Grouping> = Vec::new();
         for row in self.link.rows_of(GROUPED, values).await? {

@@ -3,12 +3,77 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, StatementBuilder, Value};
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, Statement, StatementBuilder,
+    TransactionTrait, Value,
+};
 
 use super::bulk::Shapes;
 use super::error::StoreError;
 use super::line::Line;
-use super::sqlite::FileTransaction;
+use super::sqlite::{FilePool, FileTransaction};
+
+/// The connections of one kind to one database. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Pool {
+    Server(DatabaseConnection),
+    File(Arc<FilePool>),
+}
+
+impl Pool {
+    pub(super) fn backend(&self) -> DbBackend {
+        match self {
+            Self::Server(_) => DbBackend::Postgres,
+            Self::File(_) => DbBackend::Sqlite,
+        }
+    }
+
+    pub(super) async fn begin_writing(&self, patience: Option<Duration>) -> Result<Hold, StoreError> {
+        match self {
+            Self::Server(connection) => Ok(Hold::Server(answered(patience, connection.begin()).await?)),
+            Self::File(file) => Ok(Hold::File(file.begin("BEGIN IMMEDIATE").await?)),
+        }
+    }
+
+    /// All that is read is of one state.
+    pub(super) async fn begin_reading(&self, patience: Option<Duration>) -> Result<Hold, StoreError> {
+        match self {
+            Self::Server(connection) => {
+                let begin = connection.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
+                Ok(Hold::Server(answered(patience, begin).await?))
+            }
+            // A read transaction of SQLite is a snapshot already.
+            Self::File(file) => Ok(Hold::File(file.begin("BEGIN").await?)),
+        }
+    }
+
+    /// For statements each of which is a snapshot by itself: on a server that spares a beginning and an end.
+    pub(super) async fn single_statements(&self, patience: Option<Duration>) -> Result<Hold, StoreError> {
+        match self {
+            Self::Server(connection) => Ok(Hold::Pool(connection.clone())),
+            Self::File(_) => self.begin_reading(patience).await,
+        }
+    }
+
+    /// The connections themselves, if there is a server.
+    pub(super) fn server(&self) -> Result<&DatabaseConnection, StoreError> {
+        match self {
+            Self::Server(connection) => Ok(connection),
+            Self::File(_) => Err(StoreError::NoServer),
+        }
+    }
+
+    /// Ends all connections, after what is running.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Server(connection) => Ok(connection.close_by_ref().await?),
+            Self::File(file) => {
+                file.close().await;
+                Ok(())
+            }
+        }
+    }
+}
 
 /// What a [`Link`] is made of.
 pub(super) enum Hold {

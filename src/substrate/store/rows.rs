@@ -146,7 +146,7 @@ pub struct UserCounters {
 }
 
 /// Which rows to load. Lists may hold a key twice and in any order; the store sorts and folds them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Needs {
     pub posts: Vec<PostId>,
     pub post_counters: Vec<PostId>,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use sea_orm::DatabaseConnection;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{AccessMode, DatabaseConnection, DbBackend, IsolationLevel, TransactionTrait};
 #[cfg(feature = "faults")]
 use sea_orm::{DbErr, error::ConnAcquireErr};
 use sosik_entities::{accounts, lanes, sessions, shard};
@@ -14,17 +14,16 @@ use uuid::Uuid;
 
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
-use crate::vocabulary::ids::{Position, PostId, UserId};
+use crate::vocabulary::ids::{Position, UserId};
 use crate::vocabulary::owner::{LANES, Owner};
 
 use super::accounts::role_code;
-use super::bulk::Shapes;
-use super::connect::{self, Backend, Pools, StoreOptions};
+use super::connect::{self, Backend, StoreOptions};
 use super::error::StoreError;
 use super::kept_writes;
-use super::link::{Hold, Link, answered};
-use super::post_sight;
-use super::rows::{Role, Rows};
+use super::link::{Link, Pool};
+use super::read_side::ReadSide;
+use super::rows::Role;
 use super::snapshot::Snapshot;
 use super::tenure::Tenure;
 use super::values::{get, number, small, unsigned, unsigned_or_null};
@@ -33,14 +32,9 @@ use super::write_tx::WriteTx;
 /// One shard's database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pools: Pools,
-    backend: DbBackend,
-    shapes: Arc<Shapes>,
-    /// How long it waits for an answer.
-    patience: Option<Duration>,
+    writer: Pool,
+    reads: ReadSide,
     options: Arc<StoreOptions>,
-    /// Of the only primary that it writes to, once that is known.
-    tenure: Arc<OnceLock<Tenure>>,
     /// The name of its file, by which a fault is planted in one shard only.
     #[cfg(feature = "faults")]
     file: Arc<str>,
@@ -78,13 +72,11 @@ impl Store {
     pub async fn open(backend: &Backend, options: StoreOptions) -> Result<Self, StoreError> {
         let tenure = Arc::default();
         let pools = connect::open(backend, &options, &tenure).await?;
+        let reads = ReadSide { pool: pools.reader, shapes: Arc::default(), patience: options.patience(backend), tenure };
         Ok(Self {
-            backend: pools.backend(),
-            pools,
-            shapes: Arc::default(),
-            patience: options.patience(backend),
+            writer: pools.writer,
+            reads,
             options: Arc::new(options),
-            tenure,
             #[cfg(feature = "faults")]
             file: backend.file_stem().into(),
         })
@@ -119,9 +111,9 @@ impl Store {
 
     /// What migrations go over: a server's own pool, and for a file a connection of its own.
     async fn schema(&self, read_only: bool) -> Result<Cow<'_, DatabaseConnection>, StoreError> {
-        match &self.pools {
-            Pools::Server { writer, reader } => Ok(Cow::Borrowed(if read_only { reader } else { writer })),
-            Pools::File { path, .. } => Ok(Cow::Owned(connect::for_schema(path, read_only, &self.options).await?)),
+        match if read_only { &self.reads.pool } else { &self.writer } {
+            Pool::Server(connection) => Ok(Cow::Borrowed(connection)),
+            Pool::File(file) => Ok(Cow::Owned(connect::for_schema(file.path(), read_only, &self.options).await?)),
         }
     }
 
@@ -209,33 +201,17 @@ impl Store {
         fail::fail_point!("store::begin", |_| Err(StoreError::Database(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))));
         #[cfg(feature = "faults")]
         self.plant_read_only().await?;
-        let hold = match &self.pools {
-            Pools::File { writer, .. } => Hold::File(writer.begin("BEGIN IMMEDIATE").await?),
-            Pools::Server { writer, .. } => Hold::Server(answered(self.patience, writer.begin()).await?),
-        };
-        Ok(WriteTx { link: self.link(hold), is_checked: false })
+        Ok(WriteTx { link: self.reads.link(self.writer.begin_writing(self.patience()).await?), is_checked: false })
+    }
+
+    /// Where it is read.
+    pub fn reads(&self) -> &ReadSide {
+        &self.reads
     }
 
     /// A consistent state to read from.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let hold = match &self.pools {
-            // A read transaction of SQLite is a snapshot already.
-            Pools::File { reader, .. } => Hold::File(reader.begin("BEGIN").await?),
-            Pools::Server { reader, .. } => {
-                let begin = reader.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
-                Hold::Server(answered(self.patience, begin).await?)
-            }
-        };
-        Ok(Snapshot { link: self.link(hold) })
-    }
-
-    /// What shows posts to viewers, from one snapshot: posts, their counters, each viewer's like and subscription.
-    pub async fn posts_seen(&self, sights: &[(PostId, Option<UserId>)]) -> Result<Rows, StoreError> {
-        let hold = match &self.pools {
-            Pools::File { reader, .. } => Hold::File(reader.begin("BEGIN").await?),
-            Pools::Server { reader, .. } => Hold::Pool(reader.clone()),
-        };
-        post_sight::load(&self.link(hold), sights).await
+        self.reads.snapshot().await
     }
 
     /// Gives an account a role; `false` if there is no such account.
@@ -282,50 +258,38 @@ impl Store {
 
     /// Moves SQLite's log into the file and empties it; PostgreSQL sees to that itself.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        match &self.pools {
-            Pools::File { writer, .. } => writer.run("PRAGMA wal_checkpoint(TRUNCATE)").await,
-            Pools::Server { .. } => Ok(()),
+        match &self.writer {
+            Pool::File(file) => file.run("PRAGMA wal_checkpoint(TRUNCATE)").await,
+            Pool::Server(_) => Ok(()),
         }
     }
 
     /// Ends all connections, after the transactions that are running.
     pub async fn close(&self) -> Result<(), StoreError> {
-        match &self.pools {
-            Pools::File { writer, reader, .. } => {
-                reader.close().await;
-                writer.close().await;
-                Ok(())
-            }
-            Pools::Server { writer, reader } => {
-                reader.close_by_ref().await?;
-                Ok(writer.close_by_ref().await?)
-            }
-        }
+        self.reads.pool.close().await?;
+        self.writer.close().await
     }
 
     /// The server's connections that write.
     pub(super) fn server(&self) -> Result<&DatabaseConnection, StoreError> {
-        match &self.pools {
-            Pools::Server { writer, .. } => Ok(writer),
-            Pools::File { .. } => Err(StoreError::NoServer),
-        }
+        self.writer.server()
     }
 
     /// Runs a text on a connection that writes: to plant faults with.
     #[cfg(any(test, feature = "faults"))]
     pub(super) async fn run_on_writer(&self, text: &str) -> Result<(), StoreError> {
-        match &self.pools {
-            Pools::File { writer, .. } => writer.run(text).await,
-            Pools::Server { writer, .. } => Ok(sea_orm::ConnectionTrait::execute_unprepared(writer, text).await.map(|_| ())?),
+        match &self.writer {
+            Pool::File(file) => file.run(text).await,
+            Pool::Server(connection) => Ok(sea_orm::ConnectionTrait::execute_unprepared(connection, text).await.map(|_| ())?),
         }
     }
 
     pub(super) fn patience(&self) -> Option<Duration> {
-        self.patience
+        self.reads.patience
     }
 
-    pub(super) fn tenure(&self) -> &OnceLock<Tenure> {
-        &self.tenure
+    pub(super) fn tenure(&self) -> &Arc<OnceLock<Tenure>> {
+        &self.reads.tenure
     }
 
     /// A planted fault: SQLite itself refuses to write, as on a file system that became read-only.
@@ -335,11 +299,6 @@ impl Store {
             self.run_on_writer(if read_only { "PRAGMA query_only = on" } else { "PRAGMA query_only = off" }).await?;
         }
         Ok(())
-    }
-
-    fn link(&self, hold: Hold) -> Link {
-        let epoch = self.tenure.get().map(|tenure| tenure.epoch);
-        Link { hold, backend: self.backend, shapes: Arc::clone(&self.shapes), patience: self.patience, epoch }
     }
 }
 

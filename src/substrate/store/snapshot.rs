@@ -14,6 +14,7 @@ use super::link::Link;
 use super::pages::CommentOrder;
 use super::people::Direction;
 use super::rows::{AccountRow, CommentRow, DeadLetterRow, EventsRow, LaneRow, Needs, Rows, SessionRow, SourceLane};
+use super::standby::{HERE_STANDS, LogPosition, log_position_in, no_answer};
 use super::{dead_letters, events, kept_writes, lanes, load, pages, people};
 
 /// A consistent state. It holds back the trimming of the database's log while it lives: keep it short.
@@ -22,6 +23,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Where the log of its PostgreSQL server is now: all that this snapshot holds lies before it.
+    pub async fn log_position(&mut self) -> Result<LogPosition, StoreError> {
+        let rows = self.link.rows_of(HERE_STANDS, Vec::new()).await?;
+        log_position_in(rows.first().ok_or_else(|| no_answer(HERE_STANDS))?)
+    }
+
     /// All lanes, in their order.
     pub async fn lanes(&mut self) -> Result<Vec<LaneRow>, StoreError> {
         lanes::read(&self.link).await

@@ -5,7 +5,7 @@
 //! it. Promise: a transaction that is dropped leaves nothing. Full: the caller waits in line for a connection, and then the shard is
 //! unavailable.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +91,10 @@ impl FilePool {
         let idle = lock(&self.idle).pop();
         let connection = idle.map_or_else(|| connect(&self.plan), Ok)?;
         Ok(Session { connection: Mutex::new(Some(connection)), pool: Arc::clone(self), _place: place })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.plan.path
     }
 
     /// Ends all connections, after what is running.

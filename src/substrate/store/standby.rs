@@ -1,8 +1,11 @@
-//! A standby of a shard in PostgreSQL, as far as the shard's own safety needs it: how much of the primary's log it has replayed.
+//! A standby of a shard in PostgreSQL: how much of the primary's log it has replayed, and where it is read.
 //!
-//! One statement a look, over one connection that is made when it is first needed: a standby that is down delays no start. Nothing is
-//! served from here.
+//! How far it is comes by one statement a look, over one connection that is made when it is first needed: a standby that is down delays no
+//! start. Promised: it follows the primary that is expected, by the epoch in its copy of the shard; and nobody reads an older state from it
+//! than was known of it before, also when it has started again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, Statement};
@@ -13,7 +16,8 @@ use crate::vocabulary::ids::Position;
 use super::connect::{self, StoreOptions};
 use super::error::StoreError;
 use super::line::Line;
-use super::link::answered;
+use super::link::{Pool, answered};
+use super::read_side::ReadSide;
 use super::shard::Store;
 use super::values::{get, unsigned_or_null};
 
@@ -24,19 +28,43 @@ pub struct LogPosition(pub u64);
 /// One configured standby.
 pub struct Standby {
     address: String,
+    /// For looks alone, so that they wait behind no reader.
     connection: DatabaseConnection,
-    patience: Option<Duration>,
+    reads: ReadSide,
+    known: Arc<Known>,
+}
+
+/// The furthest that a standby is known to have replayed.
+#[derive(Debug, Default)]
+pub(super) struct Known(AtomicU64);
+
+impl Known {
+    fn note(&self, position: LogPosition) {
+        self.0.fetch_max(position.0, Ordering::SeqCst);
+    }
+
+    pub(super) fn position(&self) -> LogPosition {
+        LogPosition(self.0.load(Ordering::SeqCst))
+    }
 }
 
 const PRIMARY_STANDS: &str = "SELECT CAST(pg_current_wal_lsn() - '0/0'::pg_lsn AS bigint)";
 const STANDBY_COMPLETE_TO: &str = "SELECT complete_to FROM shard";
-const STANDBY_STANDS: &str = "SELECT pg_is_in_recovery(), CAST(pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS bigint)";
+const STANDBY_STANDS: &str =
+    "SELECT pg_is_in_recovery(), CAST(pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS bigint), (SELECT epoch FROM shard)";
+/// Where a server's log is, whichever of the two it is.
+pub(super) const HERE_STANDS: &str = "SELECT CAST(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END \
+     - '0/0'::pg_lsn AS bigint)";
 
 impl Standby {
-    /// Connects when it is asked first.
-    pub async fn open(url: &PostgresUrl, options: &StoreOptions) -> Result<Self, StoreError> {
+    /// Connects when it is asked first, and is read only while it carries the epoch of `primary`.
+    pub async fn open(url: &PostgresUrl, options: &StoreOptions, primary: &Store) -> Result<Self, StoreError> {
+        let known = Arc::<Known>::default();
         let connection = connect::standby(url, options).await?;
-        Ok(Self { address: url.address(), connection, patience: Some(options.pool_wait) })
+        let pool = Pool::Server(connect::standby_reads(url, options, primary.tenure(), &known).await?);
+        let patience = Some(options.pool_wait);
+        let reads = ReadSide { pool, patience, ..primary.reads().clone() };
+        Ok(Self { address: url.address(), connection, reads, known })
     }
 
     /// Where it is, as operators know it.
@@ -44,22 +72,42 @@ impl Standby {
         &self.address
     }
 
-    /// How far it has replayed. A server that is no standby has nothing to say about another's log, and is an error.
+    /// Where it is read.
+    pub fn reads(&self) -> &ReadSide {
+        &self.reads
+    }
+
+    /// The furthest that it is known to have replayed: whoever reads it gets at least that.
+    pub fn known(&self) -> LogPosition {
+        self.known.position()
+    }
+
+    /// It was seen to be there.
+    pub fn note(&self, replayed: LogPosition) {
+        self.known.note(replayed);
+    }
+
+    /// How far it has replayed. A server that is no standby, or of another primary, has nothing to say about ours, and is an error.
     pub async fn replayed(&self) -> Result<LogPosition, StoreError> {
-        let row = one_row(&self.connection, self.patience, STANDBY_STANDS).await?;
-        match (get(&row, 0)?, unsigned_or_null(&row, 1)?) {
-            (true, Some(position)) => Ok(LogPosition(position)),
-            _ => Err(StoreError::NoStandby { address: self.address.clone() }),
+        let row = one_row(&self.connection, self.reads.patience, STANDBY_STANDS).await?;
+        let (true, Some(position)) = (get(&row, 0)?, unsigned_or_null(&row, 1)?) else {
+            return Err(StoreError::NoStandby { address: self.address.clone() });
+        };
+        let found = unsigned_or_null(&row, 2)?.unwrap_or_default();
+        match self.reads.tenure.get() {
+            Some(tenure) if tenure.epoch != found => Err(StoreError::OtherEpoch { found, expected: tenure.epoch }),
+            _ => Ok(LogPosition(position)),
         }
     }
 
     /// How far its copy of the shard says that it is complete.
     pub async fn complete_to(&self) -> Result<Position, StoreError> {
-        let row = one_row(&self.connection, self.patience, STANDBY_COMPLETE_TO).await?;
+        let row = one_row(&self.connection, self.reads.patience, STANDBY_COMPLETE_TO).await?;
         Ok(unsigned_or_null(&row, 0)?.map(Position).unwrap_or_default())
     }
 
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.reads.pool.close().await?;
         Ok(self.connection.close_by_ref().await?)
     }
 }
@@ -67,9 +115,12 @@ impl Standby {
 impl Store {
     /// Where the primary's log ends now. What was committed before this is asked lies before it; what is committed meanwhile may not.
     pub async fn log_position(&self) -> Result<LogPosition, StoreError> {
-        let row = one_row(self.server()?, self.patience(), PRIMARY_STANDS).await?;
-        Ok(LogPosition(unsigned_or_null(&row, 0)?.unwrap_or_default()))
+        log_position_in(&one_row(self.server()?, self.patience(), PRIMARY_STANDS).await?)
     }
+}
+
+pub(super) fn log_position_in(row: &Line) -> Result<LogPosition, StoreError> {
+    Ok(LogPosition(unsigned_or_null(row, 0)?.unwrap_or_default()))
 }
 
 pub(super) async fn one_row(
@@ -78,5 +129,9 @@ pub(super) async fn one_row(
     question: &'static str,
 ) -> Result<Line, StoreError> {
     let row = answered(patience, connection.query_one_raw(Statement::from_string(DbBackend::Postgres, question))).await?;
-    row.map(Line::Server).ok_or_else(|| StoreError::Database(DbErr::Query(RuntimeErr::Internal(format!("no answer to {question}")))))
+    row.map(Line::Server).ok_or_else(|| no_answer(question))
+}
+
+pub(super) fn no_answer(question: &str) -> StoreError {
+    StoreError::Database(DbErr::Query(RuntimeErr::Internal(format!("no answer to {question}"))))
 }

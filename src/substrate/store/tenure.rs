@@ -88,6 +88,11 @@ impl Store {
         }
     }
 
+    /// The epoch of the shard, as far as it is expected.
+    pub fn epoch(&self) -> u64 {
+        self.tenure().get().map_or(FIRST_EPOCH, |tenure| tenure.epoch)
+    }
+
     /// Raises the epoch, and how far the shard counts as complete, unless that is further already. Done before is as good.
     pub async fn epoch_raise(&self, from: u64, to: u64, complete_to: Position) -> Result<(), StoreError> {
         let tx = self.begin().await?;

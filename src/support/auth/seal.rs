@@ -11,8 +11,8 @@ use crate::vocabulary::owner::ShardIndex;
 
 /// A cookie holds 4096 bytes with its name and attributes.
 pub const SEALED_CHARACTERS_MAX: usize = 3_500;
-/// The most shards one consistency token speaks of: even the largest positions then stay below [`SEALED_CHARACTERS_MAX`].
-pub const TOKEN_SHARDS_MAX: usize = 128;
+/// The most shards one consistency token speaks of: even the largest numbers then stay below [`SEALED_CHARACTERS_MAX`].
+pub const TOKEN_SHARDS_MAX: usize = 100;
 /// The most bytes a cursor carries: some ids and a position.
 pub const CURSOR_BYTES_MAX: usize = 256;
 /// 128 bits of MAC: what is signed lives for minutes and opens nothing.
@@ -25,8 +25,18 @@ pub struct ConsistencyToken {
     pub journal: uuid::Uuid,
     /// The holder's last own write.
     pub position: Position,
-    /// How far each shard was when the holder read it.
-    pub shards: Vec<(ShardIndex, u64)>,
+    /// What the holder has seen of shards that not everybody sees.
+    pub shards: Vec<SeenShard>,
+}
+
+/// How far a shard was when somebody read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SeenShard {
+    pub shard: ShardIndex,
+    /// Of its primary.
+    pub epoch: u64,
+    /// A place in that primary's log.
+    pub log: u64,
 }
 
 /// The text was not sealed by this server for this use.
@@ -122,7 +132,9 @@ mod tests {
         ConsistencyToken {
             journal: uuid::Uuid::from_u128(u128::MAX),
             position: Position(u64::MAX),
-            shards: (0..shards).map(|shard| (ShardIndex(u16::MAX - shard as u16), u64::MAX)).collect(),
+            shards: (0..shards)
+                .map(|shard| SeenShard { shard: ShardIndex(u16::MAX - shard as u16), epoch: u64::MAX, log: u64::MAX })
+                .collect(),
         }
     }
 

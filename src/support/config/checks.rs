@@ -30,6 +30,8 @@ const CONNECTIONS_MAX: u16 = 1024;
 const REPLICAS_MAX: usize = 8;
 /// Shorter, and a server that is merely busy counts as down; longer, and one that hangs is not noticed.
 const POSTGRES_SPANS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
+/// Shorter, and a standby that is merely busy is not read; longer, and writes are not visible for as long.
+const REPLICA_LAG_SPANS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(86_400));
 /// A member's name is a label and may become part of a file name.
 pub const MEMBER_NAME_CHARACTERS_MAX: usize = 40;
 
@@ -106,10 +108,12 @@ fn check_member(member: &Member, key: impl Fn(&str) -> String) -> Result<(), Con
         return Err(ConfigError::value(key("url"), problem));
     }
     check_replicas(member, &key)?;
-    if member.replica_lag_max.is_some() {
-        return Err(ConfigError::value(key("replica_lag_max"), "reading from standbys comes with a later release: leave it out"));
+    let Some(lag_max) = member.replica_lag_max else { return Ok(()) };
+    if !member.is_in_postgres() {
+        return Err(ConfigError::value(key("replica_lag_max"), "a SQLite file has no standbys: leave it out"));
     }
-    Ok(())
+    let (shortest, longest) = REPLICA_LAG_SPANS;
+    between(&key("replica_lag_max"), &lag_max.as_millis(), &shortest.as_millis(), &longest.as_millis())
 }
 
 fn check_replicas(member: &Member, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {

@@ -124,6 +124,9 @@ pub enum Strategy {
     Range,
 }
 
+/// How long a standby may lag, if nothing is said.
+const REPLICA_LAG_MAX: Duration = Duration::from_secs(10);
+
 /// One database.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,10 +136,10 @@ pub struct Member {
     /// `sqlite:FILE`, relative to the data folder, or `postgres://USER@HOST:PORT/DATABASE`, also with several hosts
     /// and commas between them; all members are of one kind.
     pub url: String,
-    /// The URLs of its streaming standbys. The journal keeps what none of them has replayed.
+    /// The URLs of its streaming standbys: they are read, and the journal keeps what they have not replayed.
     #[serde(default)]
     pub replicas: Vec<String>,
-    /// How far a standby may lag before it no longer counts; comes with a later release.
+    /// How long a standby may lag before it is not read any more, and not waited for; 10s.
     #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub replica_lag_max: Option<Duration>,
     /// With `strategy = "range"`: the lowest id that lives here. Given for all members or for none.
@@ -169,6 +172,11 @@ impl Member {
 }
 
 impl Member {
+    /// How long a standby may lag.
+    pub fn lag_max(&self) -> Duration {
+        self.replica_lag_max.unwrap_or(REPLICA_LAG_MAX)
+    }
+
     /// The URLs of its standbys.
     pub fn replica_urls(&self) -> Vec<PostgresUrl> {
         self.replicas.iter().filter_map(|url| PostgresUrl::parse(url).ok()).collect()

@@ -145,12 +145,23 @@ fn standbys_are_servers_of_their_own_and_nonsense_is_refused() {
 }
 
 #[test]
+fn how_far_a_standby_may_lag_has_bounds_and_nothing_to_say_of_a_file() {
+    let member = |url: &str, lag: &str| format!("[[shards.members]]\nname = 'a'\nurl = '{url}'\n{lag}");
+    let postgres = |lag: &str| member("postgres://me@x/y", lag);
+    let lag_of = |toml: &str| load(toml, &[]).expect("a configuration").shards.members[0].lag_max();
+    assert_eq!(lag_of(&postgres("")), std::time::Duration::from_secs(10));
+    assert_eq!(lag_of(&postgres("replica_lag_max = '60s'")), std::time::Duration::from_secs(60));
+    for toml in [postgres("replica_lag_max = '99ms'"), postgres("replica_lag_max = '25h'"), member("sqlite:a", "replica_lag_max = '60s'")] {
+        assert_eq!(refusal(&toml).0, "shards.members.0.replica_lag_max", "{toml}");
+    }
+}
+
+#[test]
 fn what_comes_later_is_refused_and_not_ignored() {
     for (toml, key) in [
         ("[journal]\nkind = 'jetstream'", "journal.kind"),
         ("[nats]\nurl = 'nats://x'", "nats.url"),
         ("[node]\nroles = ['api']", "node.roles"),
-        ("[[shards.members]]\nname = 'a'\nurl = 'sqlite:a'\nreplica_lag_max = '60s'", "shards.members.0.replica_lag_max"),
         ("[telemetry]\notlp_endpoint = 'http://x'", "telemetry.otlp_endpoint"),
     ] {
         let (found, problem) = refusal(toml);

@@ -213,6 +213,11 @@ impl Person {
         Self { token: None, ..self.clone() }
     }
 
+    /// The same person at another server of the same data.
+    pub(crate) fn at(&self, server: &Server) -> Self {
+        Self { address: server.address.clone(), ..self.clone() }
+    }
+
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }

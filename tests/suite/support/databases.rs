@@ -77,6 +77,8 @@ pub(crate) struct ShardDatabase {
     pub(crate) url: String,
     /// The URLs of its standbys.
     pub(crate) replicas: Vec<String>,
+    /// `replica_lag_max`, if it has standbys.
+    pub(crate) lag_max: &'static str,
     database: String,
     cluster: String,
 }
@@ -86,7 +88,8 @@ impl ShardDatabase {
     pub(crate) async fn make(cluster: &str, name: &str) -> Self {
         let database = format!("suite_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::SeqCst));
         execute(cluster, &format!("CREATE DATABASE {database}")).await;
-        Self { name: name.to_owned(), url: beside(cluster, &database), replicas: Vec::new(), database, cluster: cluster.to_owned() }
+        let (url, cluster) = (beside(cluster, &database), cluster.to_owned());
+        Self { name: name.to_owned(), url, replicas: Vec::new(), lag_max: "1s", database, cluster }
     }
 
     /// The same database in a cluster that is a copy of its own.
@@ -131,9 +134,9 @@ impl Databases {
 
     /// The value of `shards.members`.
     pub(crate) fn members(&self) -> String {
-        let member = |ShardDatabase { name, url, replicas, .. }: &ShardDatabase| {
+        let member = |ShardDatabase { name, url, replicas, lag_max, .. }: &ShardDatabase| {
             let replicas: Vec<String> = replicas.iter().map(|replica| format!("\"{replica}\"")).collect();
-            format!("{{name=\"{name}\", url=\"{url}\", replicas=[{}]}}", replicas.join(", "))
+            format!("{{name=\"{name}\", url=\"{url}\", replicas=[{}], replica_lag_max=\"{lag_max}\"}}", replicas.join(", "))
         };
         let members: Vec<String> = self.0.iter().map(member).collect();
         format!("[{}]", members.join(", "))

@@ -60,6 +60,11 @@ pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
 pub(crate) const BEFORE_COMMIT: &str = "worker::before_commit";
 /// ledger worker: after the commit, before anybody is told. A place to die.
 pub(crate) const AFTER_COMMIT: &str = "worker::after_commit";
+/// ledger worker: with a batch in hand, before its transaction begins, and before it commits. Places for a [`Gate`].
+pub(crate) const HOLDS_BATCH: &str = "worker::holds_batch";
+pub(crate) const HOLDS_TRANSACTION: &str = "worker::holds_transaction";
+/// store: with `return`, a lane is moved on from wherever it stands. Breaks G2 beside a worker that should be dead.
+pub(crate) const SKIP_COMPARE: &str = "lanes::skip_compare";
 /// store: with `return`, rows are saved without "only if the stored position is lower", and a batch is applied newest first. Breaks G5.
 pub(crate) const REVERSE_ORDER: &str = "apply::reverse_order";
 /// ledger apply: with `return`, every like adds 1 to the counter, whether the row changed or not. Breaks G6.
@@ -113,6 +118,9 @@ pub(crate) const SEQ_OUTSIDE: &str = "inbox::seq_outside";
 pub(crate) const CURSOR_APART: &str = "notify::cursor_apart";
 /// notify: with `return`, people are told of what is committed, whether others can see it or not. Breaks G6.
 pub(crate) const BEFORE_VISIBLE: &str = "notify::before_visible";
+/// notify: with `return`, an entry is shown and told of at its commit, whether the standbys that are read have it or not. Breaks G7 over a
+/// failover.
+pub(crate) const SHOW_INBOX_EARLY: &str = "inbox::show_early";
 /// notify: with `return`, old entries are looked for all the time. Breaks nothing; saves a test ten minutes.
 pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
 
@@ -120,6 +128,19 @@ pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
 pub(crate) const PLACE_EARLY: &str = "standbys::place_early";
 /// ledger standbys: with `return`, nothing waits for standbys. Breaks G1 over a failover.
 pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
+
+/// ledger standbys: with `return`, what is committed counts as seen by everybody, whatever the standbys that are read have. Breaks the stages of a
+/// write.
+pub(crate) const SHOW_EARLY: &str = "standbys::show_early";
+/// ledger settlement: with `return`, a write leaves the overlay at its commit, whether everybody sees it or not. Breaks G3 where standbys are read.
+pub(crate) const DROP_AT_COMMIT: &str = "pending::drop_at_commit";
+
+/// ledger standbys: with `return`, a standby is read however far it is behind. Breaks what was visible once.
+pub(crate) const READ_BEHIND: &str = "standbys::read_behind";
+/// ledger reader: with `return`, a read is answered by whoever's turn it is, whatever its reader has seen. Breaks G4 where standbys are read.
+pub(crate) const SKIP_TOKEN: &str = "consistency::skip_token";
+/// ledger reader: with `return`, what somebody has seen counts as further than any log reaches.
+pub(crate) const FROM_THE_FUTURE: &str = "consistency::from_the_future";
 
 /// store: with `return`, no epoch is compared: any server that takes writes will do. Breaks G2 over a failover.
 pub(crate) const SKIP_EPOCH: &str = "store::skip_epoch";

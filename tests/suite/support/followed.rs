@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use serde_json::Value;
 
 use super::client::{PASSWORD, Person, nonce, within};
 use super::databases::{Cluster, Databases, ShardDatabase, shared_cluster};
@@ -22,14 +23,22 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// `None` if there is no PostgreSQL to test on.
+    /// `None` if there is no PostgreSQL to test on. A standby that lags a second is left alone.
     pub(crate) async fn start(settings: Settings) -> Option<Self> {
-        Self::start_with_url(settings, |shard, _| shard.url.clone()).await
+        Self::start_with_url(settings, "1s", |shard, _| shard.url.clone()).await
+    }
+
+    /// With a standby that may lag so far, and is read already.
+    pub(crate) async fn start_read(settings: Settings, lag_max: &'static str) -> Option<Self> {
+        let followed = Self::start_with_url(settings, lag_max, |shard, _| shard.url.clone()).await?;
+        let read = async || followed.server.log().contains("the standby has all that was seen, and is read").then_some(());
+        within(UP_TO_DATE_WITHIN, "the standby to be read", read).await;
+        Some(followed)
     }
 
     /// With a URL that names both servers, the primary first.
     pub(crate) async fn start_with_both_hosts(settings: Settings) -> Option<Self> {
-        Self::start_with_url(settings, |shard, standby| {
+        Self::start_with_url(settings, "1s", |shard, standby| {
             let (place, database) = shard.url.rsplit_once('/').expect("a URL with a database");
             let other = standby.url.rsplit_once('/').and_then(|(base, _)| base.rsplit_once('@')).expect("a host").1;
             format!("{place},{other}/{database}")
@@ -37,7 +46,11 @@ impl Followed {
         .await
     }
 
-    async fn start_with_url(settings: Settings, url: impl FnOnce(&ShardDatabase, &Cluster) -> String) -> Option<Self> {
+    async fn start_with_url(
+        settings: Settings,
+        lag_max: &'static str,
+        url: impl FnOnce(&ShardDatabase, &Cluster) -> String,
+    ) -> Option<Self> {
         let shared = shared_cluster()?;
         let primary = Cluster::start();
         let mut databases = Databases::make(&shared).await;
@@ -45,6 +58,7 @@ impl Followed {
         databases.0[place] = ShardDatabase::make(&primary.url, FOLLOWED).await;
         let standby = primary.standby();
         databases.0[place].replicas = vec![databases.0[place].url_in(&standby)];
+        databases.0[place].lag_max = lag_max;
         databases.0[place].url = url(&databases.0[place], &standby);
         let server = Server::try_start_on(settings, Some(databases)).await;
         let server = server.unwrap_or_else(|refused| panic!("the server did not start: {:?}\n{}", refused.status, refused.log));
@@ -121,12 +135,34 @@ impl Followed {
     }
 }
 
-/// Entries of the followed shard that the journal holds.
-pub(crate) async fn held(admin: &Person) -> i64 {
+/// What operators see of the followed shard.
+async fn report(admin: &Person) -> Value {
     let shards = admin.admin_call(Method::GET, "/admin/shards").send().await.expect(200);
     let shards = shards.json["items"].as_array().expect("items").clone();
-    let followed = shards.iter().find(|shard| shard["name"] == FOLLOWED).expect("the shard");
-    followed["pending"].as_i64().expect("a number")
+    shards.into_iter().find(|shard| shard["name"] == FOLLOWED).expect("the shard")
+}
+
+/// Entries of the followed shard that the journal holds.
+pub(crate) async fn held(admin: &Person) -> i64 {
+    report(admin).await["pending"].as_i64().expect("a number")
+}
+
+/// Waits until the standby is what operators see: `read`, `behind` or `silent`.
+pub(crate) async fn standby_is(admin: &Person, state: &str) {
+    let is = async || (report(admin).await["standbys"][0]["state"] == state).then_some(());
+    within(UP_TO_DATE_WITHIN, &format!("the standby to be {state}"), is).await;
+}
+
+/// How long the oldest commit has waited for the standby.
+pub(crate) async fn waited_for_standby(admin: &Person) -> f64 {
+    admin.metric(&format!("sosik_standby_wait_seconds{{shard=\"{FOLLOWED}\"}}")).await
+}
+
+/// Waits until something has waited for the standby for a while: it was asked many times meanwhile, and so was everything else that could
+/// tell too early.
+pub(crate) async fn standby_stands_still(admin: &Person) {
+    let waited = async || (waited_for_standby(admin).await > 1.5).then_some(());
+    within(UP_TO_DATE_WITHIN, "something to wait for the standby", waited).await;
 }
 
 pub(crate) async fn nothing_is_held(admin: &Person) {

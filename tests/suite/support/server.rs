@@ -164,6 +164,17 @@ impl Server {
         self.launch().await
     }
 
+    /// Another server on a copy of its folder as it is now, and on the same shards in PostgreSQL: as if this one were taken for dead.
+    pub(crate) async fn start_double(&self, settings: Settings) -> Self {
+        let settings = settings.with("shards.members", &self.postgres().members());
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let copied = Command::new("cp").arg("-r").arg(self.data()).arg(folder.path().join("data")).status().expect("cp");
+        assert!(copied.success());
+        let mut double = Self { settings, address: Address::default(), databases: None, folder, child: None, starts: 0 };
+        double.launch().await.unwrap_or_else(|refused| panic!("the double did not start: {:?}\n{}", refused.status, refused.log));
+        double
+    }
+
     async fn launch(&mut self) -> Result<(), StartRefused> {
         self.start_listening().await?;
         self.wait_until_ready().await;

@@ -13,6 +13,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 use super::{Pools, STATEMENTS_KEPT, StoreOptions, common_options, quiet};
 use crate::substrate::store::error::StoreError;
+use crate::substrate::store::link::Pool;
+use crate::substrate::store::standby::Known;
 use crate::substrate::store::tenure::{FIRST_EPOCH, PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
 use crate::support::faults::planted;
@@ -57,7 +59,8 @@ pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions, tenure: &Arc
     tokio::time::timeout(waited, assert_is_safe(&mut first, &address)).await.map_err(|_elapsed| StoreError::NoAnswer { waited })??;
     let _gone = first.close().await;
     let writer = pool(url, options, Role::Writes, tenure).await?;
-    Ok(Pools::Server { reader: pool(url, options, Role::Reads, tenure).await?, writer })
+    let reader = pool(url, options, Role::Reads, tenure).await?;
+    Ok(Pools { writer: Pool::Server(writer), reader: Pool::Server(reader) })
 }
 
 pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result<DatabaseConnection, StoreError> {
@@ -67,6 +70,43 @@ pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result
     connect.connect_lazy(true).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
     connect.map_sqlx_postgres_opts(move |_| session.clone());
     Ok(Database::connect(connect).await?)
+}
+
+pub(super) async fn standby_reads(
+    url: &PostgresUrl,
+    options: &StoreOptions,
+    tenure: &Arc<OnceLock<Tenure>>,
+    known: &Arc<Known>,
+) -> Result<DatabaseConnection, StoreError> {
+    let session = session(url, options, Role::Reads)?;
+    let mut connect: ConnectOptions = common_options("postgres://localhost".to_owned(), options.readers, options);
+    connect.connect_lazy(true).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
+    connect.map_sqlx_postgres_opts(move |_| session.clone());
+    let (tenure, known) = (Arc::clone(tenure), Arc::clone(known));
+    connect.map_sqlx_postgres_pool_opts(move |pool| {
+        let (tenure, known) = (Arc::clone(&tenure), Arc::clone(&known));
+        pool.after_connect(move |connection, _| {
+            let (tenure, known) = (Arc::clone(&tenure), Arc::clone(&known));
+            Box::pin(async move { assert_follows(connection, &tenure, &known).await })
+        })
+    });
+    Ok(Database::connect(connect).await?)
+}
+
+/// Refuses a new connection to a standby of another primary, or to one that has gone back by starting again. A connection that lasts needs no
+/// other look: a server that starts again ends it.
+async fn assert_follows(connection: &mut PgConnection, tenure: &OnceLock<Tenure>, known: &Known) -> Result<(), SqlxError> {
+    let known = known.position();
+    let question = "SELECT CAST(coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0) AS bigint), epoch FROM shard";
+    let (replayed, epoch): (i64, i64) = query_as(question).fetch_one(connection).await?;
+    let expected = tenure.get().map_or(epoch.cast_unsigned(), |tenure| tenure.epoch);
+    if replayed.cast_unsigned() >= known.0 && epoch.cast_unsigned() == expected {
+        return Ok(());
+    }
+    Err(SqlxError::Protocol(format!(
+        "the standby is at {replayed} of the log and carries the epoch {epoch}; {} and {expected} are expected",
+        known.0
+    )))
 }
 
 /// What makes one primary's log another than that of the one before; nothing on a standby.

@@ -119,12 +119,12 @@ async fn groups_are_joined_and_read_together(shard: TestShard) {
 
     assert_eq!(state.unread, 4);
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
-    let groups = snapshot.inbox_groups(ANN, None, false, 9).await.expect("groups");
+    let groups = snapshot.inbox_groups(ANN, None, None, false, 9).await.expect("groups");
     let told: Vec<_> = groups.iter().map(|entry| (entry.seq, entry.line.count, entry.state, entry.line.actors.clone())).collect();
     assert_eq!(told, [(5, 4, EntryState::Unread, [4, 2, 3].map(user).to_vec()), (3, 1, EntryState::Read, vec![user(2)])]);
-    let unread = snapshot.inbox_groups(ANN, None, true, 9).await.expect("groups");
+    let unread = snapshot.inbox_groups(ANN, None, None, true, 9).await.expect("groups");
     assert_eq!(unread.len(), 1);
-    let second = snapshot.inbox_groups(ANN, Some(5), false, 1).await.expect("groups");
+    let second = snapshot.inbox_groups(ANN, Some(5), None, false, 1).await.expect("groups");
     assert_eq!(second.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [3]);
 }
 

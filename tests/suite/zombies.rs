@@ -1,0 +1,104 @@
+//! G2 beside a worker that should be dead (T2.4): it stands still with a batch in hand until another has done all of it, and goes on. The lane is
+//! not where it knew it to be, so nothing of its batch is kept.
+
+use crate::support::client::{Person, nonce, within};
+use crate::support::databases::number;
+use crate::support::faults::{self, Gate};
+use crate::support::followed::UP_TO_DATE_WITHIN;
+use crate::support::inboxes::Inbox;
+use crate::support::server::{Server, Settings};
+
+/// What became of a like and a comment that two workers had in hand.
+struct Outcome {
+    server: Server,
+    ann: Person,
+    ben: Person,
+    post: String,
+    write: String,
+}
+
+impl Outcome {
+    /// What is wrong with them; there is nothing if each took effect once.
+    async fn violations(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let done = async || {
+            let failed = self.server.log().contains("a job failed");
+            let state = self.ann.write_state(&self.write).await;
+            (failed || state == "visible").then_some((failed, state))
+        };
+        let (failed, state) = within(UP_TO_DATE_WITHIN, "the worker to hear what became of its batch", done).await;
+        if failed || state != "visible" {
+            wrong.push(format!("the write is {state}, and a job failed: {failed}"));
+            return wrong;
+        }
+        let post = self.ben.read_post(&self.post).await.expect(200);
+        if (post.number_at("/likes"), post.number_at("/comments")) != (1, 1) {
+            wrong.push(format!("counted otherwise: {}", post.text));
+        }
+        let place = Person::stranger(&self.server).get(&format!("/v1/ids/{}", self.post)).send().await.expect(200).text_at("/shard");
+        let url = &self.server.postgres().shard(&place).url;
+        for (table, rows) in [("post_likes", 1), ("comments", 1)] {
+            let found = number(url, &format!("SELECT count(*) FROM {table} WHERE post = {}", self.post)).await;
+            if found != rows {
+                wrong.push(format!("{found} rows in {table}"));
+            }
+        }
+        let inbox = Inbox::with_places(&self.ben, 2).await;
+        if inbox.seq != 2 {
+            wrong.push(format!("told {:?}", inbox.kinds()));
+        }
+        wrong
+    }
+}
+
+/// A worker is held at a place while another server does what it has in hand; then it goes on.
+async fn a_worker_goes_on_after_another_did_its_batch(place: &str, settings: Settings) -> Option<Outcome> {
+    let gate = Gate::open();
+    // How long the database lets a session stand still that holds lanes.
+    let settings = settings.with("postgres.idle_in_transaction_timeout", "1s");
+    let server = Server::start_on_postgres(settings.clone().fault((place, &gate.action()))).await?;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ben.publish(&nonce()).await;
+    gate.close();
+    let liked = ann.like(&post).send().await.expect(202).write_id();
+    gate.is_reached().await;
+    let write = ann.write_comment(&post, &nonce()).send().await.expect(202).write_id();
+
+    let mut double = server.start_double(settings).await;
+    let other = ann.at(&double);
+    let done = async |write: &str| ["visible", "forgotten"].contains(&other.write_state(write).await.as_str()).then_some(());
+    for write in [&liked, &write] {
+        within(UP_TO_DATE_WITHIN, "the other to do it", async || done(write).await).await;
+    }
+    Inbox::with_places(&ben.at(&double), 2).await;
+    double.terminate().await;
+    assert_eq!(ann.write_state(&liked).await, "accepted", "it was not held");
+    gate.let_through();
+    Some(Outcome { server, ann, ben, post, write })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_was_taken_for_dead_with_a_batch_in_hand_keeps_nothing_of_it() {
+    let held = Box::pin(a_worker_goes_on_after_another_did_its_batch(faults::HOLDS_BATCH, Settings::default()));
+    let Some(outcome) = held.await else { return };
+
+    assert_eq!(outcome.violations().await, Vec::<String>::new());
+    assert!(outcome.server.log().contains("a lane was further than known"), "it was not refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_session_was_ended_in_the_middle_of_its_transaction_keeps_nothing_of_it() {
+    let held = Box::pin(a_worker_goes_on_after_another_did_its_batch(faults::HOLDS_TRANSACTION, Settings::default()));
+    let Some(outcome) = held.await else { return };
+
+    assert_eq!(outcome.violations().await, Vec::<String>::new());
+    assert!(outcome.server.log().contains("a lane was further than known"), "it was not refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_lane_that_is_moved_on_from_wherever_it_stands_is_caught() {
+    let settings = Settings::default().fault((faults::SKIP_COMPARE, "return"));
+    let Some(outcome) = Box::pin(a_worker_goes_on_after_another_did_its_batch(faults::HOLDS_BATCH, settings)).await else { return };
+
+    assert!(!outcome.violations().await.is_empty(), "the fault has no effect");
+}
