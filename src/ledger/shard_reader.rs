@@ -370,3 +370,46 @@ pub(super) fn is_pending(position: Position, home: LaneAddress, at: ShardIndex, 
     let Some(marks) = marks else { return true };
     if decided_here && home.shard == at { position > marks.applied(home.lane) } else { position > marks.relayed(home) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::owner::NameKey;
+
+    fn marks(lanes: &[(u16, u64)], relayed: &[(u16, u64)]) -> Marks {
+        let row = |(lane, applied): &(u16, u64)| LaneRow {
+            lane: Lane(*lane),
+            applied: Position(*applied),
+            relayed: Position::START,
+            notified: Position::START,
+        };
+        let source = |(lane, position): &(u16, u64)| (SourceLane { shard: ShardIndex(1), lane: Lane(*lane) }, Position(*position));
+        Marks::new(&lanes.iter().map(row).collect::<Vec<_>>(), relayed.iter().map(source).collect())
+    }
+
+    #[test]
+    fn what_account_and_inbox_lanes_write_is_asked_for_apart() {
+        let user = UserId::from_raw(7);
+        let names = vec![NameKey::of_subject("issuer", "subject")];
+        let content = Needs { user_counters: vec![user], relations: vec![(user, user)], ..Needs::default() };
+        let urgent = Needs { accounts: vec![user], names, sessions_of: vec![user], preferences: vec![user], ..Needs::default() };
+        let both = Needs { user_counters: vec![user], relations: vec![(user, user)], ..urgent.clone() };
+
+        assert_eq!(split(both), (Some(urgent.clone()), Some(content.clone())));
+        assert_eq!(split(urgent.clone()), (Some(urgent), None));
+        assert_eq!(split(content.clone()), (None, Some(content)));
+    }
+
+    #[test]
+    fn each_lane_is_compared_with_the_snapshot_that_its_rows_came_from() {
+        let (content, urgent) = (3, LANES - 1);
+        let newest = marks(&[(content, 9), (urgent, 9)], &[(content, 9), (urgent, 9)]);
+        let seen = marks(&[(content, 5), (urgent, 5)], &[(content, 5), (urgent, 5)]);
+
+        let joined = Marks::joined(&newest, &seen);
+
+        assert_eq!((joined.applied(Lane(content)), joined.applied(Lane(urgent))), (Position(5), Position(9)));
+        let relayed = |lane| joined.relayed(LaneAddress { shard: ShardIndex(1), lane: Lane(lane) });
+        assert_eq!((relayed(content), relayed(urgent)), (Position(5), Position(9)));
+    }
+}
