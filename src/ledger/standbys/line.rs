@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::super::Ledger;
 use crate::substrate::store::LogPosition;
+use crate::support::faults::planted;
 use crate::vocabulary::ids::Position;
 
 /// What is done when everybody sees something.
@@ -234,6 +235,10 @@ impl Line {
     pub(super) fn take_kept(&mut self) -> Keepsakes {
         let furthest = self.standings.iter().filter_map(|standing| standing.replayed).max().unwrap_or_default();
         let mut kept = Keepsakes::default();
+        if planted("standbys::one_is_enough") {
+            let early = self.placed.iter_mut().take_while(|(position, _)| *position <= furthest);
+            early.for_each(|(_, group)| kept.positions.append(&mut group.keepsakes.positions));
+        }
         while self.told > 0
             && let Some((_, group)) = self.placed.pop_front_if(|(position, _)| *position <= furthest)
         {

@@ -129,6 +129,9 @@ pub(crate) const PLACE_EARLY: &str = "standbys::place_early";
 /// ledger standbys: with `return`, nothing waits for standbys. Breaks G1 over a failover.
 pub(crate) const SKIP_STANDBYS: &str = "standbys::skip_wait";
 
+/// ledger standbys: with `return`, the journal gives back what one standby has, whatever others that are read have. Breaks G3 where standbys are
+/// read: what is laid over is read from the journal.
+pub(crate) const ONE_IS_ENOUGH: &str = "standbys::one_is_enough";
 /// ledger standbys: with `return`, what is committed counts as seen by everybody, whatever the standbys that are read have. Breaks the stages of a
 /// write.
 pub(crate) const SHOW_EARLY: &str = "standbys::show_early";
