@@ -27,6 +27,7 @@ use rustix::net::sockopt;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Notify;
 
+use crate::api::ports::Reader;
 use crate::api::settings::Settings;
 use crate::api::stream::{StreamDoor, StreamInboxes, StreamPages};
 use crate::api::{self, Services};
@@ -226,9 +227,9 @@ impl App {
             bytes_max: config.journal.max_bytes,
             draining: Arc::clone(&draining),
         };
-        let notices = Notices { inbox, view: view.clone() };
+        let notices = Notices { inbox, view: view.clone(), runtime: runtime.clone() };
         let services = Arc::new(Services {
-            reads: Arc::new(view),
+            reads: Arc::new(Reader { view, runtime: runtime.clone() }),
             notifications: Arc::new(notices),
             writes: Arc::new(intake),
             sign_in: accounts,

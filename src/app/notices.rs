@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use tokio::runtime::Handle;
 
 use crate::api::ports::{NotificationPage, Notifications};
 use crate::ledger::view::{View, ViewError};
@@ -16,12 +17,17 @@ use crate::vocabulary::preferences::Preferences;
 pub(super) struct Notices {
     pub(super) inbox: Inbox,
     pub(super) view: View,
+    /// Threads that have time for a page.
+    pub(super) runtime: Handle,
 }
 
 impl Notifications for Notices {
     fn list(&self, reader: UserId, asked: PageAsked) -> LocalBoxFuture<'_, Result<NotificationPage, ViewError>> {
         async move {
-            let page = self.inbox.page(reader, asked).await.map_err(failed)?;
+            let inbox = self.inbox.clone();
+            // Groups are made of the whole inbox.
+            let read = move || async move { inbox.page(reader, asked).await.map_err(failed) };
+            let page = View::aside(&self.runtime, read).await?;
             let items = self.view.notifications(reader, page.entries).await?;
             Ok(NotificationPage { items, next: page.next, state: page.state, epoch: self.inbox.epoch(reader) })
         }

@@ -21,8 +21,10 @@ pub use preview::{PROVISIONAL, Preview, Seen};
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::apply::Transition;
-use super::freshness::LogMark;
+use super::freshness::{self, LogMark, no_older_than, seen_so_far};
 use super::hot_posts::{Found, Freshness};
 use super::pending::{PendingError, PendingWrite, Shows, Topic};
 use super::shard_reader::{Loaded, ReadFailed, Source, is_pending, subset};
@@ -48,6 +50,19 @@ impl View {
     /// For decisions: the newest there is.
     pub fn of_newest(ledger: Arc<Ledger>) -> Self {
         Self { ledger, source: Source::Newest }
+    }
+
+    /// Reads on a thread that may be held up what can take milliseconds: a file is read on the thread that asks, and one that serves many
+    /// clients has no time for it. How fresh it must be, and was, goes with it.
+    pub async fn aside<T: Send + 'static, R: Future<Output = Result<T, ViewError>>>(
+        runtime: &Handle,
+        read: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let (seen, there) = (seen_so_far(), runtime.clone());
+        let read = move || there.block_on(no_older_than(seen, async move { (read().await, seen_so_far()) }));
+        let (result, seen) = runtime.spawn_blocking(read).await.map_err(|error| ViewError::Internal(Box::new(error)))?;
+        seen.iter().for_each(freshness::note);
+        result
     }
 
     /// Whether every read of a shard shows at least this. Nothing is known of shards that are not ours.
