@@ -272,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn a_full_delivery_holds_the_oldest_of_all_lanes() {
+        let mut book = book();
+        let other = Lane(20);
+        book.begin(other, Position(2));
+        let many = PARCEL_NOTICES_MAX as u64;
+        // Of the first lane there is more than a delivery takes, and all of it is younger than half of the other lane's.
+        book.enter(LANE, (0..many).map(|number| (THERE, notice(1_000 + number, 1))));
+        book.enter(other, (0..many).map(|number| (THERE, notice(900 + number, 1))));
+        book.set_cursors(THERE, &HashMap::new());
+
+        let parcels = book.parcels(THERE);
+
+        let mut places: Vec<(Lane, u64, usize)> =
+            parcels.iter().map(|parcel| (parcel.source.lane, parcel.next.position.0, parcel.notices.len())).collect();
+        places.sort_unstable();
+        let (of_first, of_other) = (many / 2 - 50, many / 2 + 50);
+        assert_eq!(places, [(LANE, 1_000 + of_first - 1, of_first as usize), (other, 900 + of_other - 1, of_other as usize)]);
+    }
+
+    #[test]
     fn an_event_that_is_planned_page_by_page_is_not_done_between_two_pages() {
         let mut book = book();
         book.set_cursors(THERE, &HashMap::new());
