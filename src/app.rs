@@ -113,12 +113,12 @@ const UNACCEPTED_MAX: i32 = 4096;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The threads of everything below the API, which outlive the `System`: it must not wait for them. More than there are cores, since one that
-/// commits to a shard in a file waits for its disk: others must be left for shards whose disks are faster.
+/// The threads of everything below the API, which outlive the `System`: it must not wait for them. Beside those for the cores there is one for
+/// each connection to a file: a disk that hangs holds up its own and no others.
 pub fn ledger_runtime(config: &Config) -> Result<Runtime, StartError> {
     let files = config.shards.members.iter().filter(|member| !member.is_in_postgres()).count();
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2) + files)
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2) + files * shards::CONNECTIONS_OF_A_FILE)
         .thread_name("ledger")
         .enable_all()
         .build()

@@ -9,6 +9,8 @@ mod accept;
 mod adaptive;
 mod apply;
 mod baseline;
+mod cluster;
+mod curve;
 mod fanout;
 mod feed;
 mod followers;
@@ -30,6 +32,7 @@ mod seed;
 mod server;
 mod socket;
 mod storm;
+mod svg;
 mod waiting;
 mod way_through;
 mod wire;
@@ -85,7 +88,7 @@ pub(crate) struct Options {
     /// A `nats-server`, which `fanout` is compared with.
     #[arg(long, global = true)]
     pub(crate) nats_server: Option<PathBuf>,
-    /// A cluster in which databases may be made and left behind, as `postgres://user@host:port/postgres`; `plain` needs it.
+    /// A cluster in which databases may be made and left behind, as `postgres://user@host:port/postgres`; `plain` and `curve` need it.
     #[arg(long, global = true)]
     pub(crate) postgres: Option<String>,
     /// Where data folders are made; the system's folder for temporary files otherwise. Its disk is what is measured.
@@ -133,6 +136,8 @@ enum Measurement {
     WayThrough,
     /// Visible likes a second on one shard in PostgreSQL against the plain way on the same server, and draining a journal into it.
     Plain,
+    /// Fixed numbers of workers on one shard in PostgreSQL against the adaptive limit, with a picture for each of three primaries.
+    Curve,
     /// What `plain` is compared with; it starts this itself.
     #[command(hide = true)]
     PlainServer {
@@ -171,6 +176,7 @@ fn main() -> ExitCode {
             Measurement::IdleSockets => Box::pin(idle_sockets::measure(&options)).await,
             Measurement::WayThrough => Box::pin(way_through::measure(&options)).await,
             Measurement::Plain => Box::pin(plain::measure(&options)).await,
+            Measurement::Curve => Box::pin(curve::measure(&options)).await,
             Measurement::PlainServer { .. } => Ok(()),
         }
     });

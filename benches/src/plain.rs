@@ -3,13 +3,11 @@
 //! shard, against bare `insert_many`.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-use sea_orm::{ConnectionTrait, Database};
 
 use crate::apply::{POSTS, users_for};
 use crate::baseline;
+use crate::cluster::{self, Made};
 use crate::load::{Load, Measured, Pace, Target, Until};
 use crate::people::People;
 use crate::plain_server::{self, PlainServer};
@@ -21,11 +19,10 @@ use crate::{Options, Outcome};
 const USERS: usize = 100;
 /// As many as its pool has connections: more only wait.
 const PLAIN_CONNECTIONS: usize = 32;
-static DATABASES: AtomicU32 = AtomicU32::new(0);
 const DRAIN_LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) async fn measure(options: &Options) -> Outcome<()> {
-    let cluster = options.postgres.as_deref().ok_or("say where databases can be made: --postgres postgres://user@host:port/postgres")?;
+    let cluster = cluster::named(options)?;
     let mut report = Report::new("plain");
     let ours = Made::new(cluster, "ours").await?;
     let (house, people) = House::settled_on(options, USERS, POSTS, &[("s1", &ours.url)]).await?;
@@ -95,19 +92,5 @@ impl Target for PlainServer {
 
     fn cpu_seconds(&self) -> Outcome<f64> {
         crate::server::cpu_of(self.process_id())
-    }
-}
-
-/// A database of this run. A cluster that is measured is one to throw away: databases stay until it goes.
-struct Made {
-    url: String,
-}
-
-impl Made {
-    async fn new(cluster: &str, name: &str) -> Outcome<Self> {
-        let (base, _) = cluster.rsplit_once('/').ok_or("--postgres: expected a URL with a database")?;
-        let database = format!("bench_{name}_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
-        Database::connect(cluster).await?.execute_unprepared(&format!("CREATE DATABASE {database}")).await?;
-        Ok(Self { url: format!("{base}/{database}") })
     }
 }

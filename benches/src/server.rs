@@ -69,9 +69,14 @@ impl House {
 
     /// The same, for another binary.
     pub(crate) fn copy_for(&self, options: &Options, binary: &Path) -> Outcome<Self> {
-        let copy = Self { operator: self.operator.clone(), ..Self::new(options, binary)? };
+        let copy = Self { operator: self.operator.clone(), members: self.members.clone(), ..Self::new(options, binary)? };
         copy_folder(&self.data(), &copy.data())?;
         Ok(copy)
+    }
+
+    /// The same, whose shards are in other databases, by names and URLs.
+    pub(crate) fn copy_onto(&self, options: &Options, shards: &[(&str, &str)]) -> Outcome<Self> {
+        Ok(Self { members: members(shards), ..self.copy(options)? })
     }
 
     /// A house where people live and have published posts, and whose first user is an operator. No server runs.
@@ -83,8 +88,7 @@ impl House {
     pub(crate) async fn settled_on(options: &Options, users: usize, posts: usize, shards: &[(&str, &str)]) -> Outcome<(Self, People)> {
         progress(&format!("{users} users and {posts} posts"));
         let mut house = Self::new(options, &options.server)?;
-        let members: Vec<String> = shards.iter().map(|(name, url)| format!("{{name=\"{name}\", url=\"{url}\"}}")).collect();
-        house.members = (!members.is_empty()).then(|| format!("[{}]", members.join(", ")));
+        house.members = members(shards);
         let server = house.open(&[]).await?;
         let people = People::settle(&server, users, posts).await?;
         server.stop().await?;
@@ -164,6 +168,12 @@ impl House {
     }
 }
 
+/// The value of `shards.members` for shards in databases.
+fn members(shards: &[(&str, &str)]) -> Option<String> {
+    let members: Vec<String> = shards.iter().map(|(name, url)| format!("{{name=\"{name}\", url=\"{url}\"}}")).collect();
+    (!members.is_empty()).then(|| format!("[{}]", members.join(", ")))
+}
+
 /// From `sosik listening on http://A (admin http://B)`.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (public, admin) = line.strip_prefix("sosik listening on http://")?.strip_suffix(')')?.split_once(" (admin http://")?;
@@ -222,13 +232,18 @@ impl Server {
 
     /// A metric, summed over its labels; 0 while nothing has counted it.
     pub(crate) async fn metric(&self, name: &str) -> Outcome<u64> {
+        Ok(self.figure(name).await? as u64)
+    }
+
+    /// The same with its fraction. A name with labels is for these alone.
+    pub(crate) async fn figure(&self, name: &str) -> Outcome<f64> {
         let text = Connection::open(self.admin).await?.text(&request("GET", "/metrics", None, None)).await?;
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let value = if rest.starts_with('{') { rest.rsplit('}').next() } else { Some(rest) };
             value?.trim().parse::<f64>().ok()
         });
-        Ok(values.sum::<f64>() as u64)
+        Ok(values.sum())
     }
 
     /// Notices that reached the shard of their recipient since the start.

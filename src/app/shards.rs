@@ -23,6 +23,8 @@ use crate::vocabulary::owner::ShardIndex;
 
 /// Connections for reads of a SQLite shard: one shares its snapshots among many, the others serve pages.
 const READERS: u32 = 3;
+/// With the one that writes.
+pub(super) const CONNECTIONS_OF_A_FILE: usize = READERS as usize + 1;
 
 /// How long the records of a crowd may wait for each other before they are synced together. Chosen, not yet found by measuring.
 const SYNC_INTERVAL: Duration = Duration::from_micros(500);
