@@ -13,6 +13,7 @@ use crate::ledger::view::{CommentView, NotificationView, Order, Page, PostView, 
 use crate::notify::inbox::PageAsked;
 use crate::vocabulary::entry::{Epoch, InboxState};
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId, WriteId};
+use crate::vocabulary::owner::Owner;
 use crate::vocabulary::preferences::Preferences;
 
 /// A page of comments with the version of their post.
@@ -92,7 +93,10 @@ impl Reads for Reader {
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<CommentPage, ViewError>> {
         let view = self.view.clone();
-        Box::pin(View::aside(&self.runtime, move || async move { view.comments(viewer, post, order, after, limit).await }))
+        Box::pin(async move {
+            let read = move || async move { view.comments(viewer, post, order, after, limit).await };
+            self.view.aside(&Owner::Post(post), &self.runtime, read).await
+        })
     }
 
     fn post_likes(
@@ -103,7 +107,10 @@ impl Reads for Reader {
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<Page<UserView, UserId>, ViewError>> {
         let view = self.view.clone();
-        Box::pin(View::aside(&self.runtime, move || async move { view.post_likes(viewer, post, before, limit).await }))
+        Box::pin(async move {
+            let read = move || async move { view.post_likes(viewer, post, before, limit).await };
+            self.view.aside(&Owner::Post(post), &self.runtime, read).await
+        })
     }
 
     fn user(&self, viewer: Option<UserId>, user: UserRef) -> LocalBoxFuture<'_, Result<UserView, ViewError>> {
@@ -118,7 +125,10 @@ impl Reads for Reader {
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<Page<PostView, PostId>, ViewError>> {
         let view = self.view.clone();
-        Box::pin(View::aside(&self.runtime, move || async move { view.user_posts(viewer, user, before, limit).await }))
+        Box::pin(async move {
+            let read = move || async move { view.user_posts(viewer, user, before, limit).await };
+            self.view.aside(&Owner::User(user), &self.runtime, read).await
+        })
     }
 
     fn followers(
@@ -129,7 +139,10 @@ impl Reads for Reader {
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<Page<UserView, Position>, ViewError>> {
         let view = self.view.clone();
-        Box::pin(View::aside(&self.runtime, move || async move { view.followers(viewer, user, before, limit).await }))
+        Box::pin(async move {
+            let read = move || async move { view.followers(viewer, user, before, limit).await };
+            self.view.aside(&Owner::User(user), &self.runtime, read).await
+        })
     }
 
     fn following(
@@ -140,12 +153,18 @@ impl Reads for Reader {
         limit: usize,
     ) -> LocalBoxFuture<'_, Result<Page<UserView, Position>, ViewError>> {
         let view = self.view.clone();
-        Box::pin(View::aside(&self.runtime, move || async move { view.following(viewer, user, before, limit).await }))
+        Box::pin(async move {
+            let read = move || async move { view.following(viewer, user, before, limit).await };
+            self.view.aside(&Owner::User(user), &self.runtime, read).await
+        })
     }
 
     fn feed(&self, viewer: UserId, before: Option<PostId>, limit: usize) -> LocalBoxFuture<'_, Result<Page<PostView, PostId>, ViewError>> {
         let view = self.view.clone();
-        Box::pin(View::aside(&self.runtime, move || async move { view.feed(viewer, before, limit).await }))
+        Box::pin(async move {
+            let read = move || async move { view.feed(viewer, before, limit).await };
+            self.view.aside(&Owner::User(viewer), &self.runtime, read).await
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::notify::inbox::PageAsked;
 use crate::substrate::store::{StoreError, StoreErrorKind};
 use crate::support::chain::Chain;
 use crate::vocabulary::ids::UserId;
+use crate::vocabulary::owner::Owner;
 use crate::vocabulary::preferences::Preferences;
 
 /// The inboxes as their owners see them.
@@ -27,7 +28,7 @@ impl Notifications for Notices {
             let inbox = self.inbox.clone();
             // Groups are made of the whole inbox.
             let read = move || async move { inbox.page(reader, asked).await.map_err(failed) };
-            let page = View::aside(&self.runtime, read).await?;
+            let page = self.view.aside(&Owner::Inbox(reader), &self.runtime, read).await?;
             let items = self.view.notifications(reader, page.entries).await?;
             Ok(NotificationPage { items, next: page.next, state: page.state, epoch: self.inbox.epoch(reader) })
         }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::settlement::Unsure;
 use super::shard_reader::{READ_PATIENCE, STANDBY_PATIENCE, ShardReader, Source};
 use super::standbys::Standbys;
@@ -36,12 +38,16 @@ pub struct Shard {
     pub visible: Visible,
     /// Entries of its inboxes that a standby which is read has yet to replay.
     pub unshown: Arc<Unshown>,
+    /// Places of pages that are read at once.
+    pages: Arc<Semaphore>,
     /// Batches committed since the start.
     pub batches: AtomicU64,
 }
 
 /// Events in the courier's letter box, over all lanes: past that it reads them from the database instead.
 pub const NEWS_MAX: usize = 20_000;
+/// Pages of one shard that are read at once, each on a thread of its own: about as many as there are connections to read with.
+const PAGES_AT_ONCE: usize = 4;
 
 /// A lane's batch is committed.
 #[derive(Debug)]
@@ -87,6 +93,7 @@ impl Shard {
             courier_bell: arc_swap::ArcSwapOption::empty(),
             visible: Visible::default(),
             unshown: Arc::default(),
+            pages: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
             batches: AtomicU64::new(0),
         }
     }
@@ -167,6 +174,14 @@ impl Shard {
 
     pub fn batch_committed(&self) {
         self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A place among the pages that are read of this shard at once. Full: the caller waits, as long as a read may take.
+    pub async fn place_for_page(&self) -> Result<OwnedSemaphorePermit, ViewError> {
+        match tokio::time::timeout(READ_PATIENCE, Arc::clone(&self.pages).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(ViewError::Unavailable { shard: self.name.to_string() }),
+        }
     }
 
     /// A consistent state to read from: the newest, on the primary.

@@ -53,13 +53,21 @@ impl View {
     }
 
     /// Reads on a thread that may be held up what can take milliseconds: a file is read on the thread that asks, and one that serves many
-    /// clients has no time for it. How fresh it must be, and was, goes with it.
+    /// clients has no time for it. `owner` says on which shard it is most at home: a disk that hangs holds up few of those threads. How fresh
+    /// it must be, and was, goes with it.
     pub async fn aside<T: Send + 'static, R: Future<Output = Result<T, ViewError>>>(
+        &self,
+        owner: &Owner,
         runtime: &Handle,
         read: impl FnOnce() -> R + Send + 'static,
     ) -> Result<T, ViewError> {
+        let place = self.shard_of(owner).place_for_page().await?;
         let (seen, there) = (seen_so_far(), runtime.clone());
-        let read = move || there.block_on(no_older_than(seen, async move { (read().await, seen_so_far()) }));
+        let read = move || {
+            let read = there.block_on(no_older_than(seen, async move { (read().await, seen_so_far()) }));
+            drop(place);
+            read
+        };
         let (result, seen) = runtime.spawn_blocking(read).await.map_err(|error| ViewError::Internal(Box::new(error)))?;
         seen.iter().for_each(freshness::note);
         result
