@@ -109,14 +109,30 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Whether its server had ended the connection, or is not there.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        match self.sqlx() {
+            Some(SqlxError::Io(_)) => true,
+            Some(SqlxError::Database(error)) => error.code().is_some_and(|code| ENDED.contains(&&*code)),
+            _ => false,
+        }
+    }
+
+    fn sqlx(&self) -> Option<&SqlxError> {
+        let Self::Database(DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = self else { return None };
+        let RuntimeErr::SqlxError(source) = runtime else { return None };
+        Some(source)
+    }
+
     /// Whether it was rolled back in favour of another transaction, so that it can be tried again at once.
     pub fn is_conflict(&self) -> bool {
-        let Self::Database(DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = self else { return false };
-        let RuntimeErr::SqlxError(source) = runtime else { return false };
+        let Some(source) = self.sqlx() else { return false };
         source.as_database_error().and_then(|error| error.code()).is_some_and(|code| CONFLICTS.contains(&&*code))
     }
 }
 
+/// PostgreSQL: admin_shutdown, crash_shutdown.
+const ENDED: [&str; 2] = ["57P01", "57P02"];
 /// PostgreSQL: serialization_failure, deadlock_detected.
 const CONFLICTS: [&str; 2] = ["40001", "40P01"];
 

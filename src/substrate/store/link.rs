@@ -30,7 +30,7 @@ impl Pool {
 
     pub(super) async fn begin_writing(&self, patience: Option<Duration>) -> Result<Hold, StoreError> {
         match self {
-            Self::Server(connection) => Ok(Hold::Server(answered(patience, connection.begin()).await?)),
+            Self::Server(connection) => Ok(Hold::Server(on_live(|| answered(patience, connection.begin())).await?)),
             Self::File(file) => Ok(Hold::File(file.begin("BEGIN IMMEDIATE").await?)),
         }
     }
@@ -39,8 +39,8 @@ impl Pool {
     pub(super) async fn begin_reading(&self, patience: Option<Duration>) -> Result<Hold, StoreError> {
         match self {
             Self::Server(connection) => {
-                let begin = connection.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
-                Ok(Hold::Server(answered(patience, begin).await?))
+                let begin = || connection.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly));
+                Ok(Hold::Server(on_live(|| answered(patience, begin())).await?))
             }
             // A read transaction of SQLite is a snapshot already.
             Self::File(file) => Ok(Hold::File(file.begin("BEGIN").await?)),
@@ -94,6 +94,20 @@ pub(super) struct Link {
     pub(super) epoch: Option<u64>,
 }
 
+/// A server that started again leaves so many dead connections at most in a row, as far as they are tried.
+const DEAD_MAX: usize = 4;
+
+/// Asks again where a connection turns out to be one that its server has ended meanwhile: for what begins something or only reads.
+async fn on_live<T, A: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> A) -> Result<T, StoreError> {
+    for _ in 0..DEAD_MAX {
+        match ask().await {
+            Err(error) if error.is_lost_connection() => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
 /// Waits for an answer as long as is allowed: what is not answered by then is lost with its connection.
 pub(super) async fn answered<T>(patience: Option<Duration>, asked: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
     let Some(waited) = patience else { return Ok(asked.await?) };
@@ -131,7 +145,7 @@ impl Link {
         let rows = match &self.hold {
             Hold::File(transaction) => return Ok(transaction.query(&statement)?.into_iter().map(Line::File).collect()),
             Hold::Server(transaction) => answered(self.patience, transaction.query_all_raw(statement)).await?,
-            Hold::Pool(connection) => answered(self.patience, connection.query_all_raw(statement)).await?,
+            Hold::Pool(connection) => on_live(|| answered(self.patience, connection.query_all_raw(statement.clone()))).await?,
         };
         Ok(rows.into_iter().map(Line::Server).collect())
     }
