@@ -69,12 +69,7 @@ impl Link {
         keys.dedup();
         let mut found = Vec::new();
         for chunk in keys.chunks(LOAD_KEYS_MAX) {
-            let Some(last) = chunk.last() else { continue };
-            let count = if self.takes_arrays() { chunk.len() } else { chunk.len().next_power_of_two() };
-            let mut values = Vec::with_capacity(count * T::Key::PARTS);
-            for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
-                key.push(&mut values);
-            }
+            let (count, values) = self.keys_flat(chunk);
             let (text, values) = if self.takes_arrays() {
                 let columns = Columns::of(values, T::Key::PARTS);
                 (self.shapes.text((TypeId::of::<T>(), false, ANY_NUMBER), || arrays::load_text::<T>(&columns)), columns.into_values())
@@ -100,12 +95,7 @@ impl Link {
         keys.dedup();
         let mut found = Vec::new();
         for chunk in keys.chunks(most) {
-            let Some(last) = chunk.last() else { continue };
-            let count = if self.takes_arrays() { chunk.len() } else { chunk.len().next_power_of_two() };
-            let mut values = Vec::with_capacity(count * K::PARTS);
-            for key in chunk.iter().chain(std::iter::repeat_n(last, count - chunk.len())) {
-                key.push(&mut values);
-            }
+            let (count, values) = self.keys_flat(chunk);
             let build = |wanted: SelectStatement| self.backend.build(&question(wanted)).sql;
             let (text, values) = if self.takes_arrays() {
                 let text = self.shapes.text((TypeId::of::<T>(), false, ANY_NUMBER), || build(arrays::wanted(K::PARTS)));
@@ -118,25 +108,35 @@ impl Link {
         Ok(found)
     }
 
+    /// Keys as parameters, one after the other, and how many: where each number of them has a text of its own, the last one is repeated.
+    fn keys_flat<K: Key>(&self, keys: &[K]) -> (usize, Vec<Value>) {
+        let count = if self.takes_arrays() { keys.len() } else { keys.len().next_power_of_two() };
+        let mut values = Vec::with_capacity(count * K::PARTS);
+        keys.iter().chain(keys.last().into_iter().cycle()).take(count).for_each(|key| key.push(&mut values));
+        (count, values)
+    }
+
     /// Saves rows in the order of their keys, as [`Table::on_conflict`] says. No rows, no statement.
     pub(super) async fn save<T: Table>(&self, mut rows: Vec<(&T::Key, &T::Row)>) -> Result<(), StoreError> {
         rows.sort_unstable_by(|left, right| left.0.cmp(right.0));
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
-            let count = if self.takes_arrays() { rest.len().min(SAVE_ROWS_MAX) } else { rows_saved_next(rest.len()) };
-            let (chunk, later) = rest.split_at(count);
+            let mut count = if self.takes_arrays() { rest.len().min(SAVE_ROWS_MAX) } else { rows_saved_next(rest.len()) };
             let mut values = Vec::with_capacity(count * T::COLUMNS.len());
-            for (key, row) in chunk {
-                T::write(key, row, &mut values);
+            rest[..count].iter().for_each(|(key, row)| T::write(key, row, &mut values));
+            let as_arrays = self.takes_arrays() && arrays::can_hold(&values);
+            if !as_arrays {
+                count = rows_saved_next(count);
+                values.truncate(count * T::COLUMNS.len());
             }
-            let (text, values) = if self.takes_arrays() && arrays::can_hold(&values) {
+            let (text, values) = if as_arrays {
                 let columns = Columns::of(values, T::COLUMNS.len());
                 (self.shapes.text((TypeId::of::<T>(), true, ANY_NUMBER), || arrays::save_text::<T>(&columns)), columns.into_values())
             } else {
                 (self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count)), values)
             };
             self.execute_of(&text, values).await?;
-            rest = later;
+            rest = &rest[count..];
         }
         Ok(())
     }

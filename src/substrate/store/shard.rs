@@ -96,7 +96,7 @@ impl Store {
             }
             None => Migrator::up(&*schema, None).await?,
         }
-        self.close_schema(schema).await?;
+        close_schema(schema).await?;
         self.make_first_rows().await?;
         Ok(Migrated { steps: known.into_iter().filter(|name| !present.contains(name)).collect() })
     }
@@ -105,7 +105,7 @@ impl Store {
     pub async fn is_current(&self) -> Result<bool, StoreError> {
         let schema = self.schema(true).await?;
         let is_current = Migrator::get_pending_migrations_read_only(&*schema).await?.is_empty();
-        self.close_schema(schema).await?;
+        close_schema(schema).await?;
         Ok(is_current)
     }
 
@@ -114,13 +114,6 @@ impl Store {
         match if read_only { &self.reads.pool } else { &self.writer } {
             Pool::Server(connection) => Ok(Cow::Borrowed(connection)),
             Pool::File(file) => Ok(Cow::Owned(connect::for_schema(file.path(), read_only, &self.options).await?)),
-        }
-    }
-
-    async fn close_schema(&self, schema: Cow<'_, DatabaseConnection>) -> Result<(), StoreError> {
-        match schema {
-            Cow::Borrowed(_) => Ok(()),
-            Cow::Owned(connection) => Ok(connection.close().await?),
         }
     }
 
@@ -299,6 +292,13 @@ impl Store {
             self.run_on_writer(if read_only { "PRAGMA query_only = on" } else { "PRAGMA query_only = off" }).await?;
         }
         Ok(())
+    }
+}
+
+async fn close_schema(schema: Cow<'_, DatabaseConnection>) -> Result<(), StoreError> {
+    match schema {
+        Cow::Borrowed(_) => Ok(()),
+        Cow::Owned(connection) => Ok(connection.close().await?),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::substrate::store::rows::{DeadLetterRow, Needs, Rows, SessionRow};
 use crate::substrate::store::{Store, StoreError, StoreErrorKind, StoreOptions};
 use crate::vocabulary::command::{Command, Entry, KeyUse, Resource, WriteKind};
 use crate::vocabulary::event::KeptWrite;
-use crate::vocabulary::ids::{Position, SessionId, WriteId};
+use crate::vocabulary::ids::{Position, SessionId, UserId, WriteId};
 use crate::vocabulary::owner::{LANES, Lane};
 use crate::vocabulary::rejection::Rejection;
 
@@ -22,6 +22,7 @@ on_both!(
     a_shard_joins_one_journal_for_good,
     a_snapshot_does_not_see_later_commits,
     a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over,
+    many_kept_writes_are_saved_with_and_without_a_key,
     of_two_words_on_a_kept_write_the_later_one_counts_whichever_arrives_first,
     a_key_that_comes_again_finds_the_newest_write,
     dead_letters_are_kept_whole_and_found_by_their_author,
@@ -109,6 +110,19 @@ async fn a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over(s
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.kept_key(user(1), "a").await.expect("asks"), None);
     assert_eq!(snapshot.kept_key(user(1), "b").await.expect("asks"), Some(young));
+}
+
+/// Catches rows with something absent among many that are saved in one go.
+async fn many_kept_writes_are_saved_with_and_without_a_key(shard: TestShard) {
+    let key = |raw: u64| (!raw.is_multiple_of(3)).then(|| format!("key {raw}"));
+    let all: Vec<(UserId, KeptWrite)> = (1..=700).map(|raw| (user(1), kept(raw, key(raw).as_deref(), 1_000))).collect();
+
+    shard.save(&Rows { kept_writes: all.clone(), ..Rows::default() }).await;
+
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    for (author, expected) in all {
+        assert_eq!(snapshot.kept_write(author, expected.write).await.expect("asks"), Some(expected));
+    }
 }
 
 /// A dead letter's key may still be on its way to the author when an operator discards it.
