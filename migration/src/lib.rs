@@ -35,6 +35,7 @@ migrations!(
     m000008_complete_to,
     m000009_unread_by_object,
     m000010_epoch,
+    m000011_unread_by_age,
 );
 
 /// All migrations in their order.
@@ -137,7 +138,7 @@ mod tests {
         let names: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
 
         assert_eq!(names[0], "m000001_lanes");
-        assert_eq!(names[9], "m000010_epoch");
+        assert_eq!(names[10], "m000011_unread_by_age");
         assert!(names.is_sorted());
     }
 }

@@ -21,7 +21,7 @@ pub enum Errand {
     TakeBack { recipient: UserId, group: Group, post: Option<PostId>, comment: Option<CommentId> },
     /// These two are in a block: neither is to find the other in his inbox.
     Part { one: UserId, other: UserId },
-    /// It was deleted: nobody is to find it in his inbox.
+    /// It was deleted: nobody is to find it in his inbox, nor anything about the comments of a deleted post.
     Withdraw { post: PostId, comment: Option<CommentId> },
 }
 
@@ -50,6 +50,11 @@ pub struct Scene<'a> {
 }
 
 impl Errand {
+    /// Whether it may take several pages: what comes after it in its lane waits for the last one.
+    pub fn is_paged(&self) -> bool {
+        matches!(self, Self::Tell { crowd: Some(_), .. } | Self::Withdraw { comment: None, .. })
+    }
+
     /// The crowd that is to be told page by page.
     pub fn crowd(&self) -> Option<Crowd> {
         match self {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::substrate::store::NoticeMark;
 use crate::substrate::store::rows::SourceLane;
 use crate::vocabulary::Millis;
-use crate::vocabulary::entry::{Group, InboxLine};
+use crate::vocabulary::entry::{About, Group, InboxLine};
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
@@ -38,13 +38,13 @@ pub enum What {
     /// What this person alone did is withdrawn.
     Part(UserId),
     /// Of all inboxes of the shard: what is about this is withdrawn.
-    Withdraw { post: PostId, comment: Option<CommentId> },
+    Withdraw(About),
 }
 
 /// One inbox and what it is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// The event's position, and the recipient; 0 if it is about all inboxes of the shard.
+    /// The event's position, and the recipient. If it is about all inboxes of the shard: 0, or the last of a page of comments.
     pub mark: NoticeMark,
     pub cause: Arc<Cause>,
     pub what: What,

@@ -18,8 +18,8 @@ use crate::substrate::store::{
 use crate::support::faults::planted;
 use crate::support::snowflake::{IdError, IdMaker};
 use crate::vocabulary::Millis;
-use crate::vocabulary::entry::{EntryState, InboxEntry, InboxLine, InboxState};
-use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
+use crate::vocabulary::entry::{About, EntryState, InboxEntry, InboxLine, InboxState};
+use crate::vocabulary::ids::{NotificationId, Position, UserId};
 use crate::vocabulary::owner::{INBOX_LANES, LANES, Lane, Owner};
 use crate::vocabulary::preferences::Ways;
 
@@ -63,8 +63,8 @@ pub async fn deliver(store: &Store, tools: &Tools, parcels: &[&Parcel], now: Mil
     let notices = || parcels.iter().flat_map(|parcel| &parcel.notices);
     let mut hints = Vec::new();
     for notice in notices() {
-        if let What::Withdraw { post, comment } = notice.what {
-            withdraw_most(store, post, comment, &mut hints).await?;
+        if let What::Withdraw(about) = &notice.what {
+            withdraw_most(store, about, &mut hints).await?;
         }
     }
     // A planted fault: where inboxes stand is read before the transaction that counts on.
@@ -121,11 +121,11 @@ pub async fn close_windows(store: &Store, tools: &Tools, now: Millis) -> Result<
 }
 
 /// Withdraws what there is too much of for the delivery's own transaction. That nothing of it comes back is sure: it is deleted.
-async fn withdraw_most(store: &Store, post: PostId, comment: Option<CommentId>, hints: &mut Vec<Hint>) -> Result<(), DeliveryError> {
-    while store.snapshot().await?.inbox_unread_about(post, comment, WITHDRAWN_MAX).await? == WITHDRAWN_MAX {
+async fn withdraw_most(store: &Store, about: &About, hints: &mut Vec<Hint>) -> Result<(), DeliveryError> {
+    while store.snapshot().await?.inbox_unread_about(about, WITHDRAWN_MAX).await? == WITHDRAWN_MAX {
         let mut tx = store.begin().await?;
         tx.lanes_lock(&all_inbox_lanes()).await?;
-        let keys = tx.inbox_withdraw(Withdrawal::Object { post, comment }, WITHDRAWN_MAX).await?;
+        let keys = tx.inbox_withdraw(Withdrawal::About(about), WITHDRAWN_MAX).await?;
         let mut states = states_of(&mut tx, keys.iter().map(|(recipient, _)| *recipient)).await?;
         let told = lower(&mut states, &keys);
         tx.inbox_save(&[], &states).await?;
@@ -179,7 +179,7 @@ fn all_inbox_lanes() -> Vec<Lane> {
 fn lanes_of<'a>(notices: impl Iterator<Item = &'a Notice>) -> Vec<Lane> {
     let mut lanes = BTreeSet::new();
     for notice in notices {
-        if matches!(notice.what, What::Withdraw { .. }) {
+        if matches!(notice.what, What::Withdraw(_)) {
             return all_inbox_lanes();
         }
         lanes.insert(Owner::Inbox(notice.recipient()).lane());
@@ -244,7 +244,7 @@ impl<'a> Delivery<'a> {
         let (mut standings, mut windows, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for notice in notices {
             let (recipient, actor) = (notice.recipient(), notice.cause.actor);
-            if matches!(notice.what, What::Withdraw { .. }) {
+            if matches!(notice.what, What::Withdraw(_)) {
                 continue;
             }
             standings.push(standing_key(notice));
@@ -298,16 +298,15 @@ impl<'a> Delivery<'a> {
                 }
                 self.withdraw(Withdrawal::Person { recipient, actor: *other }).await?;
             }
-            What::Withdraw { post, comment } => {
+            What::Withdraw(about) => {
                 self.flush().await?;
-                let about = self.tx.windows_about(*post, *comment, WINDOWS_MAX).await?;
-                let keys: Vec<WindowKey> = about.into_iter().map(|(key, _)| key).collect();
+                let keys: Vec<WindowKey> = self.tx.windows_about(about).await?.into_iter().map(|(key, _)| key).collect();
                 self.tx.windows_delete(&keys).await?;
                 for key in keys {
                     self.windows.remove(&key);
                     self.members.retain(|(of, _)| *of != key);
                 }
-                self.withdraw(Withdrawal::Object { post: *post, comment: *comment }).await?;
+                self.withdraw(Withdrawal::About(about)).await?;
             }
         }
         Ok(())
@@ -392,7 +391,7 @@ impl<'a> Delivery<'a> {
         Ok(true)
     }
 
-    async fn withdraw(&mut self, what: Withdrawal) -> Result<(), StoreError> {
+    async fn withdraw(&mut self, what: Withdrawal<'_>) -> Result<(), StoreError> {
         loop {
             let keys = self.tx.inbox_withdraw(what, WITHDRAWN_MAX).await?;
             self.load_states(keys.iter().map(|(recipient, _)| *recipient)).await?;

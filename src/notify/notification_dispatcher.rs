@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::book::{Book, Parcel};
 use super::delivery::DeliveryError;
 use super::desk::Desk;
-use super::planner::{LaneAsked, LanePlan, OpenCrowd, PlanError, Planner};
+use super::planner::{LaneAsked, LanePlan, OpenPages, PlanError, Planner};
 use super::retention::{self, Retention};
 use super::{Ground, Visible};
 use crate::substrate::store::rows::{LaneRow, SourceLane};
@@ -75,8 +75,8 @@ pub struct NotificationDispatcher {
     planner: Arc<Planner>,
     book: Book,
     lanes: Vec<Lane>,
-    /// Crowds that were not told to their end.
-    open: HashMap<Lane, OpenCrowd>,
+    /// Events that were not planned to their end.
+    open: HashMap<Lane, OpenPages>,
     /// What is being done now, each at most once.
     planning: bool,
     closing: bool,
@@ -193,7 +193,7 @@ impl NotificationDispatcher {
         }));
     }
 
-    /// Lets events gather before the next look. A crowd that was not told to its end waits for nothing.
+    /// Lets events gather before the next look. An event that was not planned to its end waits for nothing.
     fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
         let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
         if planned().all(|plan| plan.open.is_none()) {

@@ -13,7 +13,7 @@ use super::participants::{COMMENTS_LOOKED_THROUGH, Participants};
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::substrate::store::{NoticeMark, Snapshot, StoreError};
 use crate::vocabulary::command::SubscriptionMode;
-use crate::vocabulary::entry::{InboxLine, NotificationKind};
+use crate::vocabulary::entry::{About, InboxLine, NotificationKind};
 use crate::vocabulary::event::{Event, Happened, decode_events};
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, NameKey, Owner, ShardIndex};
@@ -26,6 +26,8 @@ const EVENT_ROWS: u64 = 16;
 const FEW_SUBSCRIBERS: u64 = 64;
 /// People of a crowd that are read at once.
 const CROWD_PAGE: u64 = 1000;
+/// Comments of a deleted post that are read at once, and that one statement withdraws.
+const COMMENTS_PAGE: u64 = 500;
 
 /// Why nothing was planned.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +46,8 @@ pub struct LaneAsked {
     pub planned: Position,
     /// Events after this cannot be seen by everybody yet.
     pub visible: Position,
-    /// A crowd that was not told to its end.
-    pub open: Option<OpenCrowd>,
+    /// An event that was not planned to its end.
+    pub open: Option<OpenPages>,
 }
 
 /// What came of it.
@@ -56,19 +58,24 @@ pub struct LanePlan {
     pub events: usize,
     pub notices: Vec<(ShardIndex, Notice)>,
     pub planned: Position,
-    pub open: Option<OpenCrowd>,
+    pub open: Option<OpenPages>,
 }
 
-/// An event whose crowd is told page by page.
+/// An event that takes several pages.
 #[derive(Debug, Clone)]
-pub struct OpenCrowd {
+pub struct OpenPages {
     position: Position,
     cause: Arc<Cause>,
-    lines: Lines,
-    people: BTreeMap<UserId, NotificationKind>,
-    crowd: (Crowd, NotificationKind),
-    /// Everybody up to here was entered.
-    after: Option<UserId>,
+    rest: Rest,
+}
+
+/// What of it was not entered yet.
+#[derive(Debug, Clone)]
+enum Rest {
+    /// People to tell, after `after`.
+    Crowd { lines: Lines, people: BTreeMap<UserId, NotificationKind>, crowd: (Crowd, NotificationKind), after: Option<UserId> },
+    /// Comments of a deleted post, after `after`.
+    Comments { post: PostId, after: Option<CommentId> },
 }
 
 /// Who has muted which thread, as far as it was asked.
@@ -156,13 +163,13 @@ impl Planner {
         let mut plan = LanePlan { lane: lane.lane, events: lane.events.len(), notices: Vec::new(), planned: lane.through, open: None };
         let mut events = lane.events.iter();
         loop {
-            // Up to a crowd: who may be told of what comes after it is found out when it was told.
+            // Up to what may take several pages: who may be told of what comes after it is found out when it is done.
             let mut errands = Vec::new();
             for event in events.by_ref() {
                 let Some(errand) = self.errand(snapshot, event, known, &named).await? else { continue };
-                let is_crowd = errand.crowd().is_some();
+                let is_paged = errand.is_paged();
                 errands.push((event, errand));
-                if is_crowd {
+                if is_paged {
                     break;
                 }
             }
@@ -172,7 +179,7 @@ impl Planner {
             ask_quiet(snapshot, &errands, quiet).await?;
             for (event, errand) in errands {
                 if let Some(open) = self.enter(event, errand, known.rows, quiet, &mut plan.notices).await? {
-                    // The rest of the lane waits until this crowd was told to its end.
+                    // The rest of the lane waits until this event is planned to its end.
                     plan.planned = Position(event.position.0 - 1);
                     plan.open = Some(open);
                     return Ok(plan);
@@ -235,7 +242,7 @@ impl Planner {
         Ok(participants)
     }
 
-    /// Turns an errand into notices. A crowd that has more than one page comes back.
+    /// Turns an errand into notices. What has more than one page comes back.
     async fn enter(
         &self,
         event: &Event,
@@ -243,7 +250,7 @@ impl Planner {
         rows: &Rows,
         quiet: &Quiet,
         notices: &mut Vec<(ShardIndex, Notice)>,
-    ) -> Result<Option<OpenCrowd>, PlanError> {
+    ) -> Result<Option<OpenPages>, PlanError> {
         let post = Objects::of(&event.happened).post;
         let host = post.and_then(|post| rows.posts.get(&post)).map(|row| row.author);
         let cause = Arc::new(Cause { actor: event.author, host: host.filter(|host| *host != event.author), at: event.accepted_at });
@@ -262,11 +269,13 @@ impl Planner {
                 notices.extend([(one, other), (other, one)].map(|(recipient, apart)| single(recipient, What::Part(apart))));
                 notices.sort_by_key(|(_, notice)| notice.mark);
             }
-            Errand::Withdraw { post, comment } => {
-                // Whoever was told may live anywhere.
-                let mark = NoticeMark { position: event.position, recipient: 0 };
-                let notice = Notice { mark, cause: Arc::clone(&cause), what: What::Withdraw { post, comment } };
-                notices.extend((0..self.ground.shards()).map(|shard| (ShardIndex(shard), notice.clone())));
+            Errand::Withdraw { post, comment: Some(comment) } => {
+                notices.extend(self.withdrawn(event.position, 0, &cause, About::Comments(post, [comment].into())));
+            }
+            Errand::Withdraw { post, comment: None } => {
+                notices.extend(self.withdrawn(event.position, 0, &cause, About::Post(post)));
+                let rest = Rest::Comments { post, after: None };
+                return self.page(OpenPages { position: event.position, cause, rest }, notices).await;
             }
             Errand::Tell { people, crowd, post, comment } => {
                 let kinds = people.values().copied().chain(crowd.map(|(_, kind)| kind));
@@ -276,14 +285,14 @@ impl Planner {
                     notices.extend(told.filter_map(|(user, kind)| Some(single(user, What::Entry(Arc::clone(lines.0.get(&kind)?))))));
                     return Ok(None);
                 };
-                let open = OpenCrowd { position: event.position, cause, lines, people, crowd, after: None };
-                return self.page(open, notices).await;
+                let rest = Rest::Crowd { lines, people, crowd, after: None };
+                return self.page(OpenPages { position: event.position, cause, rest }, notices).await;
             }
         }
         Ok(None)
     }
 
-    async fn go_on(&self, lane: Lane, open: OpenCrowd) -> Result<LanePlan, PlanError> {
+    async fn go_on(&self, lane: Lane, open: OpenPages) -> Result<LanePlan, PlanError> {
         let mut notices = Vec::new();
         let position = open.position;
         let open = self.page(open, &mut notices).await?;
@@ -291,29 +300,61 @@ impl Planner {
         Ok(LanePlan { lane, events: 0, notices, planned, open })
     }
 
-    /// Enters the next page of a crowd with the people beside it.
-    async fn page(&self, open: OpenCrowd, notices: &mut Vec<(ShardIndex, Notice)>) -> Result<Option<OpenCrowd>, PlanError> {
-        let (crowd, kind) = open.crowd;
+    /// Enters the next page.
+    async fn page(&self, open: OpenPages, notices: &mut Vec<(ShardIndex, Notice)>) -> Result<Option<OpenPages>, PlanError> {
+        let OpenPages { position, cause, rest } = open;
+        let rest = match rest {
+            Rest::Comments { post, after } => {
+                let mut snapshot = self.ground.store(self.shard).snapshot().await?;
+                let page = snapshot.comments_by_id(post, after, COMMENTS_PAGE).await?;
+                let last = page.last().copied();
+                if let Some(last) = last {
+                    notices.extend(self.withdrawn(position, last.raw(), &cause, About::Comments(post, page.as_slice().into())));
+                }
+                last.filter(|_| page.len() as u64 == COMMENTS_PAGE).map(|last| Rest::Comments { post, after: Some(last) })
+            }
+            Rest::Crowd { lines, people, crowd, after } => {
+                let (page, last) = self.crowd_page(&cause, &people, crowd, after).await?;
+                for (user, kind) in page {
+                    if let Some(line) = lines.0.get(&kind) {
+                        notices.push(self.addressed(position, user, &cause, What::Entry(Arc::clone(line))));
+                    }
+                }
+                last.map(|last| Rest::Crowd { lines, people, crowd, after: Some(last) })
+            }
+        };
+        Ok(rest.map(|rest| OpenPages { position, cause, rest }))
+    }
+
+    /// The next page of a crowd with the people beside it, and where it goes on.
+    async fn crowd_page(
+        &self,
+        cause: &Cause,
+        people: &BTreeMap<UserId, NotificationKind>,
+        (crowd, kind): (Crowd, NotificationKind),
+        after: Option<UserId>,
+    ) -> Result<(Vec<(UserId, NotificationKind)>, Option<UserId>), PlanError> {
         let (page, post) = match crowd {
-            Crowd::Followers(author) => (self.followers(author, open.after).await?, None),
+            Crowd::Followers(author) => (self.followers(author, after).await?, None),
             Crowd::Subscribers(post) => {
                 let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-                (snapshot.subscribers_by_id(post, open.after, CROWD_PAGE).await?, Some(post))
+                (snapshot.subscribers_by_id(post, after, CROWD_PAGE).await?, Some(post))
             }
         };
         let last = page.last().copied().filter(|_| page.len() as u64 == CROWD_PAGE);
-        let mut left_out = HashSet::from([open.cause.actor]);
+        let mut left_out = HashSet::from([cause.actor]);
         if let Some(post) = post {
             let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-            let asked = open.people.keys().map(|user| (post, *user)).collect();
+            let asked = people.keys().map(|user| (post, *user)).collect();
             left_out.extend(muted(&mut snapshot, asked).await?.into_iter().map(|(_, user)| user));
         }
-        for (user, kind) in merge_page(&open.people, (&page, kind), (open.after, last), &left_out) {
-            if let Some(line) = open.lines.0.get(&kind) {
-                notices.push(self.addressed(open.position, user, &open.cause, What::Entry(Arc::clone(line))));
-            }
-        }
-        Ok(last.map(|last| OpenCrowd { after: Some(last), ..open }))
+        Ok((merge_page(people, (&page, kind), (after, last), &left_out), last))
+    }
+
+    /// A notice for each shard: whoever was told may live anywhere.
+    fn withdrawn(&self, position: Position, place: u64, cause: &Arc<Cause>, about: About) -> Vec<(ShardIndex, Notice)> {
+        let notice = Notice { mark: NoticeMark { position, recipient: place }, cause: Arc::clone(cause), what: What::Withdraw(about) };
+        (0..self.ground.shards()).map(|shard| (ShardIndex(shard), notice.clone())).collect()
     }
 
     /// A page of those who want to hear of an author's posts.

@@ -1,6 +1,6 @@
 //! Telling a crowd, over real databases: in the middle of it everything that is in memory is lost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -8,18 +8,18 @@ use futures_util::future::BoxFuture;
 use super::book::{Book, Cause, Notice, Parcel, What};
 use super::delivery::{DeliveryError, Tools, close_windows, deliver};
 use super::desk::Desk;
-use super::planner::{LaneAsked, OpenCrowd, Planner};
+use super::planner::{LaneAsked, OpenPages, Planner};
 use super::{Ground, Unshown, Visible};
 use crate::substrate::bus::{Hint, LocalBus};
 use crate::substrate::store::rows::{CommentRow, EventsRow, PostRow, RelationRow, Rows, SourceLane, SubscriptionRow, UserCounters};
-use crate::substrate::store::{Backend, CounterTable, FIRST_ACTORS_MAX, NoticeMark, Store, StoreError, StoreOptions};
+use crate::substrate::store::{Backend, CounterTable, FIRST_ACTORS_MAX, NoticeMark, Store, StoreError, StoreOptions, WindowKey, WindowRow};
 use crate::support::clock::{Clock, ManualClock};
 use crate::support::data_folder::{DataFolder, claim_worker};
 use crate::support::snowflake::IdMaker;
 use crate::vocabulary::command::SubscriptionMode;
-use crate::vocabulary::entry::{Group, InboxLine, NotificationKind, Target};
+use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, Target};
 use crate::vocabulary::event::{Event, Happened, encode_events};
-use crate::vocabulary::ids::{CommentId, Position, PostId, UserId, WriteId};
+use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId, WriteId};
 use crate::vocabulary::owner::{Lane, Owner, PlacementKey, ShardIndex};
 use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
 use crate::vocabulary::text::{CommentBody, PostBody};
@@ -136,17 +136,23 @@ impl Hamlet {
     }
 }
 
-/// A dispatcher's work by hand, from what the databases say; it loses everything after so many deliveries. Answers how many hints there were.
+/// As [`work_through`], of the event that a hamlet begins with.
 async fn work(hamlet: &Arc<Hamlet>, tools: &Tools, automatic_up_to: u64, deliveries_max: usize) -> usize {
+    work_through(hamlet, tools, AT, automatic_up_to, deliveries_max).await
+}
+
+/// A dispatcher's work by hand, from what the databases say; it loses everything after so many deliveries. Answers how many people the hints
+/// tell.
+async fn work_through(hamlet: &Arc<Hamlet>, tools: &Tools, through: Position, automatic_up_to: u64, deliveries_max: usize) -> usize {
     let source = hamlet.place(&Owner::Post(POST));
     let planner = Planner::new(Arc::clone(hamlet) as Arc<dyn Ground>, source, 1 << 20, automatic_up_to);
     let mut book = Book::new(source);
     book.begin(Lane(3), Position::START);
-    let mut open: Option<OpenCrowd> = None;
+    let mut open: Option<OpenPages> = None;
     let (mut deliveries, mut told) = (0, 0);
-    while book.planned(Lane(3)) < AT || book.waiting() > 0 {
-        if book.planned(Lane(3)) < AT {
-            let asked = LaneAsked { lane: Lane(3), planned: book.planned(Lane(3)), visible: AT, open: open.take() };
+    while book.planned(Lane(3)) < through || book.waiting() > 0 {
+        if book.planned(Lane(3)) < through {
+            let asked = LaneAsked { lane: Lane(3), planned: book.planned(Lane(3)), visible: through, open: open.take() };
             for (lane, plan) in planner.plan(vec![asked]).await.expect("plans") {
                 let plan = plan.expect("a plan");
                 book.enter(lane, plan.notices);
@@ -171,7 +177,7 @@ async fn work(hamlet: &Arc<Hamlet>, tools: &Tools, automatic_up_to: u64, deliver
             book.delivered(destination, &parcels);
         }
     }
-    assert_eq!(book.progress(), [(Lane(3), AT)]);
+    assert_eq!(book.progress(), [(Lane(3), through)]);
     told
 }
 
@@ -360,6 +366,68 @@ async fn all_who_subscribed_hear_of_a_comment_whether_they_are_few_or_many() {
         expected.insert(0, AUTHOR);
         assert_eq!(told, expected, "{subscribers} subscribers");
     }
+}
+
+/// Of a deleted post nobody is to find anything in his inbox, nor of its comments, though everything in memory is lost in between.
+#[tokio::test]
+async fn a_deleted_post_is_withdrawn_with_all_its_comments_page_by_page() {
+    const COMMENTS: u64 = 1_203;
+    let hamlet = Hamlet::with_followers(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = tools(&folder);
+    assert_eq!(work(&hamlet, &tools, u64::MAX, usize::MAX).await, 0);
+    let deleted_at = Position(9);
+    let (comments, other): (Vec<CommentId>, PostId) = ((1..=COMMENTS).map(|raw| CommentId::from_raw(1_000 + raw)).collect(), PostId::from_raw(8));
+    let mut rows = Rows::default();
+    for comment in &comments {
+        let body = CommentBody::from_row("Hello".to_owned());
+        let (author, revision) = (UserId::from_raw(50), Position(6));
+        let row =
+            CommentRow { comment: *comment, post: POST, parent: None, author, body, revision, edited_at: None, deleted: false, answered: false };
+        rows.comments.insert(*comment, row);
+    }
+    let happened = Happened::PostDeleted { post: POST };
+    let event = Event { position: deleted_at, write: WriteId::from_raw(11), author: AUTHOR, accepted_at: NOW, happened, relays: Vec::new() };
+    let mut tx = hamlet.store(hamlet.place(&Owner::Post(POST))).begin().await.expect("begins");
+    tx.rows_save(&rows).await.expect("saves");
+    let payload = encode_events(&[event]).expect("encodes");
+    tx.events_insert(&[EventsRow { lane: Lane(3), position: deleted_at, payload }]).await.expect("saves");
+    tx.commit().await.expect("commits");
+    // Two people, each on another shard, were told of everything; likes of one comment still gather.
+    let readers = [UserId::from_raw(20), UserId::from_raw(21)];
+    for reader in readers {
+        let store = hamlet.store(hamlet.place(&Owner::Inbox(reader)));
+        let about = comments.iter().map(|comment| (POST, Some(*comment))).chain([(POST, None), (other, None)]);
+        let entries: Vec<(UserId, InboxEntry)> = about.zip(1..).map(|((post, comment), seq)| (reader, told_of(post, comment, seq))).collect();
+        let all = entries.len() as u64;
+        let mut tx = store.begin().await.expect("begins");
+        let state = InboxState { seq: all, unread: all, ..InboxState::EMPTY };
+        tx.inbox_save(&entries, &BTreeMap::from([(reader, state)])).await.expect("saves");
+        let group = Group { kind: NotificationKind::Like, target: Target::Comment(comments[700]) };
+        let window = WindowRow { post: Some(POST), comment: Some(comments[700]), people: 1, stage: 0, due_at: NOW, first: vec![AUTHOR] };
+        tx.windows_save(&[(WindowKey { recipient: reader, group }, window)]).await.expect("saves");
+        tx.commit().await.expect("commits");
+    }
+
+    for deliveries in [1, 3, 2, usize::MAX] {
+        work_through(&hamlet, &tools, deleted_at, u64::MAX, deliveries).await;
+    }
+
+    hamlet.told().await;
+    for reader in readers {
+        let store = hamlet.store(hamlet.place(&Owner::Inbox(reader)));
+        let (hints, _) = close_windows(store, &tools, NOW + 3_600_000).await.expect("closes");
+        assert!(hints.is_empty(), "likes of a comment of a deleted post: {hints:?}");
+        let left = store.snapshot().await.expect("a snapshot").inbox_page(reader, None, false, 9).await.expect("a page");
+        assert_eq!(left.iter().map(|entry| (entry.line.post, entry.line.comment)).collect::<Vec<_>>(), [(Some(other), None)]);
+    }
+}
+
+/// An unread entry about a post or a comment of it.
+fn told_of(post: PostId, comment: Option<CommentId>, seq: u64) -> InboxEntry {
+    let group = Group { kind: NotificationKind::Comment, target: Target::Post(post) };
+    let line = InboxLine { group, actors: vec![AUTHOR], count: 1, post: Some(post), comment, created_at: NOW };
+    InboxEntry { seq, id: NotificationId::from_raw(seq), line: Arc::new(line), state: EntryState::Unread }
 }
 
 /// While one source's parcels are delivered, those of others gather and go together; what ails one of them is its own.

@@ -130,6 +130,15 @@ impl InboxLine {
     }
 }
 
+/// What is withdrawn from all inboxes together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// The post alone, and nothing of its comments.
+    Post(PostId),
+    /// Comments of one post.
+    Comments(PostId, Arc<[CommentId]>),
+}
+
 /// What has become of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryState {

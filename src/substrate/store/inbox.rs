@@ -10,7 +10,7 @@ use sea_orm::{DbErr, Order, Value};
 use sosik_entities::{inbox_entries, inbox_states, preferences};
 
 use crate::vocabulary::Millis;
-use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
+use crate::vocabulary::entry::{About, EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
 use crate::vocabulary::ids::{CommentId, NotificationId, PostId, UserId};
 use crate::vocabulary::preferences::Preferences;
 
@@ -209,9 +209,9 @@ pub(super) fn read_preferences(bytes: &[u8]) -> Result<Preferences, DbErr> {
 
 /// Which unread entries to withdraw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// All that is about a post, or about one comment of it, whoever was told.
-    Object { post: PostId, comment: Option<CommentId> },
+pub enum Withdrawal<'a> {
+    /// All that is about this, whoever was told.
+    About(&'a About),
     /// Of one recipient, what a single person did to one thing: the post or comment, or neither where it is the recipient himself.
     Single { recipient: UserId, group: Group, post: Option<PostId>, comment: Option<CommentId>, actor: UserId },
     /// Of one recipient, all that a single person did.
@@ -311,14 +311,13 @@ fn in_groups(groups: &[Group]) -> Expr {
     Expr::tuple(columns).in_subquery(listed)
 }
 
-fn is_or_null(column: inbox_entries::Column, id: Option<u64>) -> Expr {
-    match id {
-        Some(id) => Expr::col(column).eq(number(id)),
-        None => Expr::col(column).is_null(),
-    }
+/// The comment that an entry is about, or the post where there is none, or 0, as the index of unread entries says it: no two of them have the
+/// same id.
+fn about() -> Expr {
+    Expr::cust("COALESCE(comment, post, 0)")
 }
 
-/// Unread entries become something else. The state is said as the indexes of unread entries say it, or they would not be used.
+/// Unread entries become something else. The state is said as the index of unread entries says it, or it would not be used.
 fn change_unread(to: i64) -> UpdateStatement {
     Query::update()
         .table(inbox_entries::Entity)
@@ -328,7 +327,7 @@ fn change_unread(to: i64) -> UpdateStatement {
 }
 
 /// Withdraws at most `limit` unread entries, and says which.
-pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Result<Vec<EntryKey>, StoreError> {
+pub(super) async fn withdraw(link: &Link, what: Withdrawal<'_>, limit: u64) -> Result<Vec<EntryKey>, StoreError> {
     let rows = link.rows(&unread_of(what, limit)).await?;
     let keys = rows.iter().map(|row| Ok((user(row, 0)?, unsigned(row, 1)?))).collect::<Result<Vec<EntryKey>, DbErr>>()?;
     for chunk in keys.chunks(KEYS_MAX) {
@@ -342,7 +341,7 @@ pub(super) async fn withdraw(link: &Link, what: Withdrawal, limit: u64) -> Resul
 }
 
 /// The places of at most `limit` unread entries.
-pub(super) fn unread_of(what: Withdrawal, limit: u64) -> SelectStatement {
+pub(super) fn unread_of(what: Withdrawal<'_>, limit: u64) -> SelectStatement {
     let mut query = Query::select();
     query
         .columns([inbox_entries::Column::Owner, inbox_entries::Column::Seq])
@@ -350,26 +349,31 @@ pub(super) fn unread_of(what: Withdrawal, limit: u64) -> SelectStatement {
         .and_where(Expr::cust(format!("state = {STATE_UNREAD}")))
         .limit(limit);
     match what {
-        Withdrawal::Object { post, comment } => {
-            query.and_where(Expr::col(inbox_entries::Column::Post).eq(number(post.raw())));
-            if let Some(comment) = comment {
-                query.and_where(Expr::col(inbox_entries::Column::Comment).eq(number(comment.raw())));
-            }
+        Withdrawal::About(About::Post(post)) => {
+            query.and_where(about().eq(number(post.raw())));
         }
-        Withdrawal::Single { recipient, actor, .. } | Withdrawal::Person { recipient, actor } => {
+        Withdrawal::About(About::Comments(_, comments)) => {
+            query.and_where(about().is_in(comments.iter().map(|comment| number(comment.raw()))));
+        }
+        Withdrawal::Single { recipient, group, post, comment, actor } => {
+            let object = comment.map(CommentId::raw).or(post.map(PostId::raw)).unwrap_or(0);
+            // Said as a span, the recipient does not lead SQLite to the primary key, and through the whole inbox.
+            let recipient = || number(recipient.raw());
             query
-                .and_where(Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw())))
-                .and_where(Expr::col(inbox_entries::Column::People).eq(1_i64))
-                .and_where(Expr::col(inbox_entries::Column::Actor).eq(number(actor.raw())));
+                .and_where(about().eq(number(object)))
+                .and_where(Expr::col(inbox_entries::Column::Owner).between(recipient(), recipient()))
+                .and_where(of_one_person(actor))
+                .and_where(in_groups(&[group]));
         }
-    }
-    if let Withdrawal::Single { group, post, comment, .. } = what {
-        query
-            .and_where(is_or_null(inbox_entries::Column::Post, post.map(PostId::raw)))
-            .and_where(is_or_null(inbox_entries::Column::Comment, comment.map(CommentId::raw)))
-            .and_where(in_groups(&[group]));
+        Withdrawal::Person { recipient, actor } => {
+            query.and_where(Expr::col(inbox_entries::Column::Owner).eq(number(recipient.raw()))).and_where(of_one_person(actor));
+        }
     }
     query
+}
+
+fn of_one_person(actor: UserId) -> Expr {
+    Expr::col(inbox_entries::Column::People).eq(1_i64).and(Expr::col(inbox_entries::Column::Actor).eq(number(actor.raw())))
 }
 
 /// Keys of one statement: two parameters each.
@@ -455,7 +459,7 @@ impl WriteTx {
     }
 
     /// Withdraws at most `limit` unread entries, and says which; their inboxes' `unread` is the caller's to lower.
-    pub async fn inbox_withdraw(&mut self, what: Withdrawal, limit: u64) -> Result<Vec<EntryKey>, StoreError> {
+    pub async fn inbox_withdraw(&mut self, what: Withdrawal<'_>, limit: u64) -> Result<Vec<EntryKey>, StoreError> {
         withdraw(&self.link, what, limit).await
     }
 

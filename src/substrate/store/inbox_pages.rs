@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sea_orm::{DbErr, Value};
 
 use crate::vocabulary::Millis;
-use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState};
-use crate::vocabulary::ids::{CommentId, NotificationId, PostId, UserId};
+use crate::vocabulary::entry::{About, EntryState, Group, InboxEntry, InboxLine, InboxState};
+use crate::vocabulary::ids::{NotificationId, UserId};
 
 use super::error::StoreError;
 use super::inbox::{self, STATE_READ, STATE_WITHDRAWN, Withdrawal, group, read_actors};
@@ -54,9 +54,9 @@ impl Snapshot {
         inbox::page(&self.link, recipient, before, unread, limit).await
     }
 
-    /// How many unread entries are about a post, or one comment of it; no more than `limit` are counted.
-    pub async fn inbox_unread_about(&mut self, post: PostId, comment: Option<CommentId>, limit: u64) -> Result<u64, StoreError> {
-        let query = inbox::unread_of(Withdrawal::Object { post, comment }, limit);
+    /// How many unread entries are about this; no more than `limit` are counted.
+    pub async fn inbox_unread_about(&mut self, about: &About, limit: u64) -> Result<u64, StoreError> {
+        let query = inbox::unread_of(Withdrawal::About(about), limit);
         Ok(self.link.rows(&query).await?.len() as u64)
     }
 

@@ -17,10 +17,11 @@ use super::posts::MODE_SUBSCRIBED;
 use super::relations::notify_code;
 use super::rows::SourceLane;
 use super::snapshot::Snapshot;
-use super::values::{number, position, post, source_lane, stored, user};
+use super::values::{comment, number, position, post, source_lane, stored, user};
 use super::write_tx::WriteTx;
 
 /// How far a source lane has told the inboxes of a shard: everybody up to `recipient`, by id, of what happened at `position`, and all before.
+/// Where a deleted post is withdrawn, everything about its comments up to that id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct NoticeMark {
     pub position: Position,
@@ -184,6 +185,20 @@ impl Snapshot {
             }
         }
         Ok(found)
+    }
+
+    /// Comments of a post that are not deleted, after `after` in the order of their ids.
+    pub async fn comments_by_id(&mut self, post: PostId, after: Option<CommentId>, limit: u64) -> Result<Vec<CommentId>, StoreError> {
+        let query = Query::select()
+            .column(comments::Column::Comment)
+            .from(comments::Entity)
+            .and_where(Expr::col(comments::Column::Post).eq(number(post.raw())))
+            .and_where(Expr::col(comments::Column::Comment).gt(after.map_or(-1, |after| after.raw().cast_signed())))
+            .and_where(Expr::col(comments::Column::Deleted).not())
+            .order_by(comments::Column::Comment, Order::Asc)
+            .limit(limit)
+            .take();
+        self.link.rows(&query).await?.iter().map(|row| Ok(comment(row, 0)?)).collect()
     }
 
     /// Who wrote the last comments of a post before `before`, newest first, somebody who wrote several as often.

@@ -8,7 +8,7 @@ use sea_orm::{DbErr, Order, Value};
 use sosik_entities::{inbox_window_actors, inbox_windows};
 
 use crate::vocabulary::Millis;
-use crate::vocabulary::entry::Group;
+use crate::vocabulary::entry::{About, Group};
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 
 use super::bulk::{Key, Table};
@@ -220,22 +220,19 @@ impl WriteTx {
         self.link.rows(&query).await?.iter().map(|row| Ok(Windows::read(row)?)).collect()
     }
 
-    /// Windows about a post, or about one comment of it, at most `limit`.
-    pub async fn windows_about(
-        &mut self,
-        post: PostId,
-        comment: Option<CommentId>,
-        limit: u64,
-    ) -> Result<Vec<(WindowKey, WindowRow)>, StoreError> {
-        let mut query = Query::select();
-        query
+    /// Windows about a post or about some of its comments: a post and each comment have one, that of their author's likes.
+    pub async fn windows_about(&mut self, about: &About) -> Result<Vec<(WindowKey, WindowRow)>, StoreError> {
+        let comment = Expr::col(inbox_windows::Column::Comment);
+        let (post, comment) = match about {
+            About::Post(post) => (post, comment.is_null()),
+            About::Comments(post, comments) => (post, comment.is_in(comments.iter().map(|comment| number(comment.raw())))),
+        };
+        let query = Query::select()
             .columns(Windows::COLUMNS.iter().copied())
             .from(inbox_windows::Entity)
             .and_where(Expr::col(inbox_windows::Column::Post).eq(number(post.raw())))
-            .limit(limit);
-        if let Some(comment) = comment {
-            query.and_where(Expr::col(inbox_windows::Column::Comment).eq(number(comment.raw())));
-        }
+            .and_where(comment)
+            .take();
         self.link.rows(&query).await?.iter().map(|row| Ok(Windows::read(row)?)).collect()
     }
 

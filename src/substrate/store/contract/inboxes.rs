@@ -7,7 +7,7 @@ use crate::substrate::store::rows::{MuteRow, PreferencesRow, RelationRow, Rows, 
 use crate::substrate::store::{
     CounterTable, NoticeMark, NoticeStep, StandingKey, StandingRow, StoreErrorKind, WindowKey, WindowRow, Withdrawal,
 };
-use crate::vocabulary::entry::{EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
+use crate::vocabulary::entry::{About, EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
 use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 use crate::vocabulary::preferences::{Preferences, Ways};
@@ -69,7 +69,7 @@ async fn mark(shard: &TestShard, mark: ReadMark) -> InboxState {
     state
 }
 
-async fn withdraw(shard: &TestShard, what: Withdrawal, limit: u64) -> Vec<u64> {
+async fn withdraw(shard: &TestShard, what: Withdrawal<'_>, limit: u64) -> Vec<u64> {
     let mut tx = shard.store.begin().await.expect("begins");
     let mut places: Vec<u64> = tx.inbox_withdraw(what, limit).await.expect("withdraws").into_iter().map(|(_, seq)| seq).collect();
     tx.commit().await.expect("commits");
@@ -132,8 +132,8 @@ async fn what_is_withdrawn_keeps_its_place(shard: TestShard) {
     fill(&shard, &[entry(1, 2, 50), entry(2, 3, 50), entry(3, 2, 51), entry(4, 5, 51)]).await;
     mark(&shard, ReadMark::UpTo(1)).await;
 
-    let comment = Some(CommentId::from_raw(104));
-    assert_eq!(withdraw(&shard, Withdrawal::Object { post: post(51), comment }, 9).await, [4]);
+    let comments = |of, numbers: &[u64]| About::Comments(post(of), numbers.iter().map(|number| CommentId::from_raw(*number)).collect());
+    assert_eq!(withdraw(&shard, Withdrawal::About(&comments(51, &[104])), 9).await, [4]);
     assert_eq!(withdraw(&shard, Withdrawal::Person { recipient: ANN, actor: user(2) }, 9).await, [3], "what was read stays");
     let single = |kind, comment| Withdrawal::Single {
         recipient: ANN,
@@ -144,7 +144,11 @@ async fn what_is_withdrawn_keeps_its_place(shard: TestShard) {
     };
     assert_eq!(withdraw(&shard, single(NotificationKind::Like, 102), 9).await, [0; 0], "of another group");
     assert_eq!(withdraw(&shard, single(NotificationKind::Comment, 103), 9).await, [0; 0], "of another comment");
-    assert_eq!(withdraw(&shard, Withdrawal::Object { post: post(50), comment: None }, 9).await, [2]);
+    assert_eq!(withdraw(&shard, Withdrawal::About(&About::Post(post(50))), 9).await, [0; 0], "of the post alone");
+    let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+    let all = comments(50, &[101, 102, 109]);
+    assert_eq!(snapshot.inbox_unread_about(&all, 9).await.expect("a count"), 1);
+    assert_eq!(withdraw(&shard, Withdrawal::About(&all), 9).await, [2]);
 
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.inbox_page(ANN, None, false, 9).await.expect("a page").len(), 1);
@@ -164,6 +168,8 @@ async fn what_a_single_person_did_is_withdrawn_alone(shard: TestShard) {
     assert_eq!(withdraw(&shard, single(like, Some(post(50)), 4), 9).await, [0; 0], "by somebody else");
     assert_eq!(withdraw(&shard, single(like, Some(post(50)), 3), 9).await, [2]);
     assert_eq!(withdraw(&shard, single(follow, None, 3), 9).await, [3]);
+    fill(&shard, &[entry(1, 3, 50), alone(2, like, Some(post(50)))]).await;
+    assert_eq!(withdraw(&shard, Withdrawal::About(&About::Post(post(50))), 9).await, [2]);
 }
 
 async fn a_recipient_stands_as_his_rows_say(shard: TestShard) {
@@ -245,7 +251,9 @@ async fn a_window_counts_its_people(shard: TestShard) {
     assert!(!tx.window_actor_delete(key, user(3)).await.expect("deletes"));
     assert_eq!(tx.windows_due(899, 9).await.expect("windows"), []);
     assert_eq!(tx.windows_due(900, 9).await.expect("windows").len(), 1);
-    assert_eq!(tx.windows_about(post(50), None, 9).await.expect("windows").len(), 1);
+    assert_eq!(tx.windows_about(&About::Post(post(50))).await.expect("windows").len(), 1);
+    let comments = About::Comments(post(50), [CommentId::from_raw(101)].into());
+    assert_eq!(tx.windows_about(&comments).await.expect("windows").len(), 0);
     tx.windows_delete(&[key]).await.expect("deletes");
     assert_eq!(tx.windows_load(vec![key]).await.expect("loads").len(), 0);
     assert!(tx.windows_newest(&[key], 3).await.expect("people").is_empty());
