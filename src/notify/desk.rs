@@ -26,7 +26,7 @@ use crate::support::snowflake::IdMaker;
 use crate::vocabulary::owner::ShardIndex;
 
 /// Notices of one transaction, if it has more than one source's.
-const NOTICES_MAX: usize = 1000;
+const NOTICES_MAX: usize = 2000;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(100);
 

@@ -3,11 +3,15 @@
 //! How far each lane was planned goes in; notices with their destinations, and how far it is planned then, come out. Everything is read from
 //! committed rows. A crowd comes a page at a time: where it goes on is handed back.
 
+mod pages;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+pub use self::pages::OpenPages;
+use self::pages::Rest;
 use super::Ground;
-use super::audience::{Crowd, Errand, Scene, errand_of, group_of, merge_page};
+use super::audience::{Crowd, Errand, Scene, errand_of, group_of};
 use super::book::{Cause, Notice, What};
 use super::participants::{COMMENTS_LOOKED_THROUGH, Participants};
 use crate::substrate::store::rows::{Needs, Rows};
@@ -17,18 +21,12 @@ use crate::vocabulary::entry::{About, InboxLine, NotificationKind};
 use crate::vocabulary::event::{Event, Happened, decode_events};
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, NameKey, Owner, ShardIndex};
-use crate::vocabulary::relation::FollowNotify;
 use crate::vocabulary::text::Username;
 
 /// Event rows of a lane that are read at once.
 const EVENT_ROWS: u64 = 16;
 /// The most subscribers of a post that are told with a comment's other people. More are told page by page.
 const FEW_SUBSCRIBERS: u64 = 64;
-/// People of a crowd that are read at once.
-const CROWD_PAGE: u64 = 1000;
-/// Comments of a deleted post that are read at once, and that one statement withdraws.
-const COMMENTS_PAGE: u64 = 500;
-
 /// Why nothing was planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -59,23 +57,6 @@ pub struct LanePlan {
     pub notices: Vec<(ShardIndex, Notice)>,
     pub planned: Position,
     pub open: Option<OpenPages>,
-}
-
-/// An event that takes several pages.
-#[derive(Debug, Clone)]
-pub struct OpenPages {
-    position: Position,
-    cause: Arc<Cause>,
-    rest: Rest,
-}
-
-/// What of it was not entered yet.
-#[derive(Debug, Clone)]
-enum Rest {
-    /// People to tell, after `after`.
-    Crowd { lines: Lines, people: BTreeMap<UserId, NotificationKind>, crowd: (Crowd, NotificationKind), after: Option<UserId> },
-    /// Comments of a deleted post, after `after`.
-    Comments { post: PostId, after: Option<CommentId> },
 }
 
 /// Who has muted which thread, as far as it was asked.
@@ -300,72 +281,10 @@ impl Planner {
         Ok(LanePlan { lane, events: 0, notices, planned, open })
     }
 
-    /// Enters the next page.
-    async fn page(&self, open: OpenPages, notices: &mut Vec<(ShardIndex, Notice)>) -> Result<Option<OpenPages>, PlanError> {
-        let OpenPages { position, cause, rest } = open;
-        let rest = match rest {
-            Rest::Comments { post, after } => {
-                let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-                let page = snapshot.comments_by_id(post, after, COMMENTS_PAGE).await?;
-                let last = page.last().copied();
-                if let Some(last) = last {
-                    notices.extend(self.withdrawn(position, last.raw(), &cause, About::Comments(post, page.as_slice().into())));
-                }
-                last.filter(|_| page.len() as u64 == COMMENTS_PAGE).map(|last| Rest::Comments { post, after: Some(last) })
-            }
-            Rest::Crowd { lines, people, crowd, after } => {
-                let (page, last) = self.crowd_page(&cause, &people, crowd, after).await?;
-                for (user, kind) in page {
-                    if let Some(line) = lines.0.get(&kind) {
-                        notices.push(self.addressed(position, user, &cause, What::Entry(Arc::clone(line))));
-                    }
-                }
-                last.map(|last| Rest::Crowd { lines, people, crowd, after: Some(last) })
-            }
-        };
-        Ok(rest.map(|rest| OpenPages { position, cause, rest }))
-    }
-
-    /// The next page of a crowd with the people beside it, and where it goes on.
-    async fn crowd_page(
-        &self,
-        cause: &Cause,
-        people: &BTreeMap<UserId, NotificationKind>,
-        (crowd, kind): (Crowd, NotificationKind),
-        after: Option<UserId>,
-    ) -> Result<(Vec<(UserId, NotificationKind)>, Option<UserId>), PlanError> {
-        let (page, post) = match crowd {
-            Crowd::Followers(author) => (self.followers(author, after).await?, None),
-            Crowd::Subscribers(post) => {
-                let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-                (snapshot.subscribers_by_id(post, after, CROWD_PAGE).await?, Some(post))
-            }
-        };
-        let last = page.last().copied().filter(|_| page.len() as u64 == CROWD_PAGE);
-        let mut left_out = HashSet::from([cause.actor]);
-        if let Some(post) = post {
-            let mut snapshot = self.ground.store(self.shard).snapshot().await?;
-            let asked = people.keys().map(|user| (post, *user)).collect();
-            left_out.extend(muted(&mut snapshot, asked).await?.into_iter().map(|(_, user)| user));
-        }
-        Ok((merge_page(people, (&page, kind), (after, last), &left_out), last))
-    }
-
     /// A notice for each shard: whoever was told may live anywhere.
     fn withdrawn(&self, position: Position, place: u64, cause: &Arc<Cause>, about: About) -> Vec<(ShardIndex, Notice)> {
         let notice = Notice { mark: NoticeMark { position, recipient: place }, cause: Arc::clone(cause), what: What::Withdraw(about) };
         (0..self.ground.shards()).map(|shard| (ShardIndex(shard), notice.clone())).collect()
-    }
-
-    /// A page of those who want to hear of an author's posts.
-    async fn followers(&self, author: UserId, after: Option<UserId>) -> Result<Vec<UserId>, StoreError> {
-        let mut snapshot = self.ground.store(self.ground.place(&Owner::User(author))).snapshot().await?;
-        let needs = Needs { user_counters: vec![author], ..Needs::default() };
-        let counters = snapshot.rows_load(&needs).await?.counters.users;
-        let followers = counters.get(&author).map_or(0, |counters| counters.followers);
-        let many = u64::try_from(followers).is_ok_and(|followers| followers > self.automatic_up_to);
-        let wishes = if many { [FollowNotify::Always].as_slice() } else { &[FollowNotify::Always, FollowNotify::Automatic] };
-        snapshot.followers_by_id(author, wishes, after, CROWD_PAGE).await
     }
 
     fn addressed(&self, position: Position, recipient: UserId, cause: &Arc<Cause>, what: What) -> (ShardIndex, Notice) {

@@ -377,17 +377,28 @@ async fn a_deleted_post_is_withdrawn_with_all_its_comments_page_by_page() {
     let tools = tools(&folder);
     assert_eq!(work(&hamlet, &tools, u64::MAX, usize::MAX).await, 0);
     let deleted_at = Position(9);
-    let (comments, other): (Vec<CommentId>, PostId) = ((1..=COMMENTS).map(|raw| CommentId::from_raw(1_000 + raw)).collect(), PostId::from_raw(8));
+    let (comments, other): (Vec<CommentId>, PostId) =
+        ((1..=COMMENTS).map(|raw| CommentId::from_raw(1_000 + raw)).collect(), PostId::from_raw(8));
     let mut rows = Rows::default();
     for comment in &comments {
         let body = CommentBody::from_row("Hello".to_owned());
         let (author, revision) = (UserId::from_raw(50), Position(6));
-        let row =
-            CommentRow { comment: *comment, post: POST, parent: None, author, body, revision, edited_at: None, deleted: false, answered: false };
+        let row = CommentRow {
+            comment: *comment,
+            post: POST,
+            parent: None,
+            author,
+            body,
+            revision,
+            edited_at: None,
+            deleted: false,
+            answered: false,
+        };
         rows.comments.insert(*comment, row);
     }
     let happened = Happened::PostDeleted { post: POST };
-    let event = Event { position: deleted_at, write: WriteId::from_raw(11), author: AUTHOR, accepted_at: NOW, happened, relays: Vec::new() };
+    let event =
+        Event { position: deleted_at, write: WriteId::from_raw(11), author: AUTHOR, accepted_at: NOW, happened, relays: Vec::new() };
     let mut tx = hamlet.store(hamlet.place(&Owner::Post(POST))).begin().await.expect("begins");
     tx.rows_save(&rows).await.expect("saves");
     let payload = encode_events(&[event]).expect("encodes");
@@ -398,7 +409,8 @@ async fn a_deleted_post_is_withdrawn_with_all_its_comments_page_by_page() {
     for reader in readers {
         let store = hamlet.store(hamlet.place(&Owner::Inbox(reader)));
         let about = comments.iter().map(|comment| (POST, Some(*comment))).chain([(POST, None), (other, None)]);
-        let entries: Vec<(UserId, InboxEntry)> = about.zip(1..).map(|((post, comment), seq)| (reader, told_of(post, comment, seq))).collect();
+        let entries: Vec<(UserId, InboxEntry)> =
+            about.zip(1..).map(|((post, comment), seq)| (reader, told_of(post, comment, seq))).collect();
         let all = entries.len() as u64;
         let mut tx = store.begin().await.expect("begins");
         let state = InboxState { seq: all, unread: all, ..InboxState::EMPTY };

@@ -1,31 +1,30 @@
 //! Many rows in few statements, the same for all tables: what a [`Table`] says about itself goes in, statements of a few
 //! fixed shapes come out.
 //!
-//! A statement is prepared once for each number of rows, so those numbers are few: reads repeat the last key up to the next power of two,
-//! saves are cut into powers of two and a rest. More keys or rows than one statement takes make several statements. PostgreSQL, which
-//! reads each parameter by itself and plans for their number, gets its rows as arrays where it can ([`super::arrays`]).
+//! A file is asked for each key and each row by itself: a statement is a call there and no way to anywhere, and one that changes a single row needs
+//! no copy of the pages that it touches, as SQLite makes for one that might fail half-way. PostgreSQL, which is far away, reads each parameter by
+//! itself and plans for their number, gets its rows as arrays where it can ([`super::arrays`]), and else in few sizes: powers of two and a
+//! rest. More keys or rows than one statement takes make several statements.
 
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, IntoIden, OnConflict, Query, SelectStatement, ValueTuple};
+use sea_orm::sea_query::{Expr, ExprTrait, IntoIden, OnConflict, Query, SelectStatement, ValueTuple};
 use sea_orm::{DbBackend, DbErr, EntityTrait, Value};
 
 use super::arrays::{self, Columns};
 use super::error::StoreError;
 use super::line::Line;
-use super::link::Link;
+use super::link::{Hold, Link};
 
-/// The most keys that one statement looks for. A key has at most five parts, so this stays far below the 32766 parameters of
-/// SQLite and the 65535 of PostgreSQL.
+/// The most keys that one statement looks for on a server.
 const LOAD_KEYS_MAX: usize = 1024;
-/// The most rows that one statement saves. A row has at most thirteen columns.
+/// The most rows that one statement saves on a server. A row has at most thirteen columns, so this stays far below the 65535 parameters of
+/// PostgreSQL.
 const SAVE_ROWS_MAX: usize = 512;
 /// So few rows are saved by one statement, whatever their number: each statement is a way to the database and back.
 const SAVE_ROWS_FEW: usize = 16;
-/// A statement whose text is the same for any number of rows.
-const ANY_NUMBER: usize = 0;
 
 /// A key as the parameters of a statement.
 pub(super) trait Key: Ord + Clone {
@@ -51,14 +50,24 @@ pub(super) trait Table: 'static {
     fn on_conflict() -> OnConflict;
 }
 
-/// The texts of the statements that were built before, by table, kind and number of rows.
+/// What a statement does with keys or rows. A file gets them one at a time, a server any number of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Shape {
+    Load,
+    Ask,
+    Save,
+    /// So many rows, value by value.
+    SaveRows(usize),
+}
+
+/// The texts of the statements that were built before, by table or question.
 #[derive(Debug, Default)]
-pub(super) struct Shapes(Mutex<HashMap<(TypeId, bool, usize), Arc<str>>>);
+pub(super) struct Shapes(Mutex<HashMap<(TypeId, Shape), Arc<str>>>);
 
 impl Shapes {
-    fn text(&self, key: (TypeId, bool, usize), build: impl FnOnce() -> String) -> Arc<str> {
+    fn text<T: 'static>(&self, shape: Shape, build: impl FnOnce() -> String) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(texts.entry(key).or_insert_with(|| Arc::from(build())))
+        Arc::clone(texts.entry((TypeId::of::<T>(), shape)).or_insert_with(|| Arc::from(build())))
     }
 }
 
@@ -67,24 +76,24 @@ impl Link {
     pub(super) async fn load<T: Table>(&self, mut keys: Vec<T::Key>) -> Result<Vec<(T::Key, T::Row)>, StoreError> {
         keys.sort_unstable();
         keys.dedup();
+        if let Hold::File(file) = &self.hold {
+            let text = self.shapes.text::<T>(Shape::Load, || load_text::<T>(self.backend));
+            let lines = file.query_each(&text, &keys, T::Key::push)?;
+            return Ok(lines.into_iter().map(|line| T::read(&Line::File(line))).collect::<Result<_, _>>()?);
+        }
         let mut found = Vec::new();
         for chunk in keys.chunks(LOAD_KEYS_MAX) {
-            let (count, values) = self.keys_flat(chunk);
-            let (text, values) = if self.takes_arrays() {
-                let columns = Columns::of(values, T::Key::PARTS);
-                (self.shapes.text((TypeId::of::<T>(), false, ANY_NUMBER), || arrays::load_text::<T>(&columns)), columns.into_values())
-            } else {
-                (self.shapes.text((TypeId::of::<T>(), false, count), || load_text::<T>(self.backend, count)), values)
-            };
-            for row in self.rows_of(&text, values).await? {
+            let columns = columns_of(chunk);
+            let text = self.shapes.text::<T>(Shape::Load, || arrays::load_text::<T>(&columns));
+            for row in self.rows_of(&text, columns.into_values()).await? {
                 found.push(T::read(&row)?);
             }
         }
         Ok(found)
     }
 
-    /// Asks one question about many keys of numbers, at most `most` in one statement. `T` names its text, which `question` makes of a statement
-    /// that selects from these keys: the table `wanted` with `column1`, `column2` … No keys, no statement.
+    /// Asks one question about many keys of numbers, a server about at most `most` in one statement. `T` names its text, which `question` makes of
+    /// a statement that selects from these keys: the table `wanted` with `column1`, `column2` … No keys, no statement.
     pub(super) async fn ask<T: 'static, K: Key>(
         &self,
         mut keys: Vec<K>,
@@ -93,47 +102,38 @@ impl Link {
     ) -> Result<Vec<Line>, StoreError> {
         keys.sort_unstable();
         keys.dedup();
+        let build = |wanted: SelectStatement| self.backend.build(&question(wanted)).sql;
+        if let Hold::File(file) = &self.hold {
+            let text = self.shapes.text::<T>(Shape::Ask, || build(wanted(K::PARTS)));
+            return Ok(file.query_each(&text, &keys, K::push)?.into_iter().map(Line::File).collect());
+        }
+        let text = self.shapes.text::<T>(Shape::Ask, || build(arrays::wanted(K::PARTS)));
         let mut found = Vec::new();
         for chunk in keys.chunks(most) {
-            let (count, values) = self.keys_flat(chunk);
-            let build = |wanted: SelectStatement| self.backend.build(&question(wanted)).sql;
-            let (text, values) = if self.takes_arrays() {
-                let text = self.shapes.text((TypeId::of::<T>(), false, ANY_NUMBER), || build(arrays::wanted(K::PARTS)));
-                (text, Columns::of(values, K::PARTS).into_values())
-            } else {
-                (self.shapes.text((TypeId::of::<T>(), false, count), || build(wanted(K::PARTS, count))), values)
-            };
-            found.extend(self.rows_of(&text, values).await?);
+            found.extend(self.rows_of(&text, columns_of(chunk).into_values()).await?);
         }
         Ok(found)
-    }
-
-    /// Keys as parameters, one after the other, and how many: where each number of them has a text of its own, the last one is repeated.
-    fn keys_flat<K: Key>(&self, keys: &[K]) -> (usize, Vec<Value>) {
-        let count = if self.takes_arrays() { keys.len() } else { keys.len().next_power_of_two() };
-        let mut values = Vec::with_capacity(count * K::PARTS);
-        keys.iter().chain(keys.last().into_iter().cycle()).take(count).for_each(|key| key.push(&mut values));
-        (count, values)
     }
 
     /// Saves rows in the order of their keys, as [`Table::on_conflict`] says. No rows, no statement.
     pub(super) async fn save<T: Table>(&self, mut rows: Vec<(&T::Key, &T::Row)>) -> Result<(), StoreError> {
         rows.sort_unstable_by(|left, right| left.0.cmp(right.0));
+        if let Hold::File(file) = &self.hold {
+            let text = self.shapes.text::<T>(Shape::Save, || save_text::<T>(self.backend, 1));
+            return file.execute_each(&text, rows, |(key, row), values| T::write(key, row, values));
+        }
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
-            let mut count = if self.takes_arrays() { rest.len().min(SAVE_ROWS_MAX) } else { rows_saved_next(rest.len()) };
+            let mut count = rest.len().min(SAVE_ROWS_MAX);
             let mut values = Vec::with_capacity(count * T::COLUMNS.len());
             rest[..count].iter().for_each(|(key, row)| T::write(key, row, &mut values));
-            let as_arrays = self.takes_arrays() && arrays::can_hold(&values);
-            if !as_arrays {
+            let (text, values) = if arrays::can_hold(&values) {
+                let columns = Columns::of(values, T::COLUMNS.len());
+                (self.shapes.text::<T>(Shape::Save, || arrays::save_text::<T>(&columns)), columns.into_values())
+            } else {
                 count = rows_saved_next(count);
                 values.truncate(count * T::COLUMNS.len());
-            }
-            let (text, values) = if as_arrays {
-                let columns = Columns::of(values, T::COLUMNS.len());
-                (self.shapes.text((TypeId::of::<T>(), true, ANY_NUMBER), || arrays::save_text::<T>(&columns)), columns.into_values())
-            } else {
-                (self.shapes.text((TypeId::of::<T>(), true, count), || save_text::<T>(self.backend, count)), values)
+                (self.shapes.text::<T>(Shape::SaveRows(count), || save_text::<T>(self.backend, count)), values)
             };
             self.execute_of(&text, values).await?;
             rest = &rest[count..];
@@ -142,31 +142,28 @@ impl Link {
     }
 }
 
+fn columns_of<K: Key>(keys: &[K]) -> Columns {
+    let mut values = Vec::with_capacity(keys.len() * K::PARTS);
+    keys.iter().for_each(|key| key.push(&mut values));
+    Columns::of(values, K::PARTS)
+}
+
 /// How many of so many rows, at least one, go into the next statement.
 fn rows_saved_next(rest: usize) -> usize {
     if rest <= SAVE_ROWS_FEW { rest } else { 1 << Ord::min(rest.ilog2(), SAVE_ROWS_MAX.ilog2()) }
 }
 
-/// The table `wanted` of so many rows of so many numbers.
-fn wanted(width: usize, count: usize) -> SelectStatement {
-    let rows = std::iter::repeat_n(ValueTuple::Many(vec![Value::from(0_i64); width]), count);
-    Query::select().from_values(rows, "wanted").take()
+/// The table `wanted` of one row of so many numbers.
+fn wanted(width: usize) -> SelectStatement {
+    Query::select().from_values([ValueTuple::Many(vec![Value::from(0_i64); width])], "wanted").take()
 }
 
 /// The text alone: its parameters are bound anew each time. They stand in the order in which keys and rows push them.
-fn load_text<T: Table>(backend: DbBackend, count: usize) -> String {
-    let key = &T::COLUMNS[..T::Key::PARTS];
+fn load_text<T: Table>(backend: DbBackend) -> String {
     let mut select = Query::select();
     select.columns(T::COLUMNS.iter().copied()).from(T::Entity::default());
-    match key {
-        [single] => {
-            select.and_where(Expr::col(*single).is_in(std::iter::repeat_n(0_i64, count)));
-        }
-        parts => {
-            let tuples = std::iter::repeat_n(ValueTuple::Many(vec![Value::from(0_i64); parts.len()]), count);
-            let listed = Query::select().column(Asterisk).from_values(tuples, "wanted").take();
-            select.and_where(Expr::tuple(parts.iter().map(|part| Expr::col(*part))).in_subquery(listed));
-        }
+    for part in &T::COLUMNS[..T::Key::PARTS] {
+        select.and_where(Expr::col(*part).eq(0_i64));
     }
     backend.build(&select).sql
 }

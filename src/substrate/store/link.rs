@@ -118,11 +118,6 @@ pub(super) async fn answered<T>(patience: Option<Duration>, asked: impl Future<O
 }
 
 impl Link {
-    /// Whether many rows may come as a few arrays.
-    pub(super) fn takes_arrays(&self) -> bool {
-        self.backend == DbBackend::Postgres
-    }
-
     pub(super) async fn rows(&self, statement: &impl StatementBuilder) -> Result<Vec<Line>, StoreError> {
         self.query(self.backend.build(statement)).await
     }

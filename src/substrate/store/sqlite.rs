@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::error::StoreError;
 use crate::support::lock::lock;
 
-/// Prepared statements a connection keeps: about twenty tables, each with eleven sizes to load and ten to save, of which few are in use.
+/// Prepared statements a connection keeps: about thirty tables, each with one to load and one to save, and what else is asked.
 pub(super) const STATEMENTS_KEPT: usize = 256;
 
 /// How a file's connections are made, and how many there are.
@@ -158,13 +158,28 @@ impl FileTransaction {
     pub(super) fn query(&self, statement: &Statement) -> Result<Vec<FileLine>, StoreError> {
         self.session.with(|connection| {
             let mut prepared = connection.prepare_cached(&statement.sql)?;
-            bind(&mut prepared, statement)?;
-            let columns = prepared.column_count();
-            let mut rows = prepared.raw_query();
+            bind(&mut prepared, values_of(statement))?;
             let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let cells = (0..columns).map(|index| Ok(FileValue::try_from(row.get_ref(index)?)?));
-                found.push(FileLine(cells.collect::<Result<_, rusqlite::Error>>()?));
+            collect(&mut prepared, &mut found)?;
+            Ok(found)
+        })
+    }
+
+    /// Asks the same for each of these, whose parameters `push` gives.
+    pub(super) fn query_each<T>(
+        &self,
+        text: &str,
+        each: impl IntoIterator<Item = T>,
+        push: impl Fn(T, &mut Vec<Value>),
+    ) -> Result<Vec<FileLine>, StoreError> {
+        self.session.with(|connection| {
+            let mut prepared = connection.prepare_cached(text)?;
+            let (mut values, mut found) = (Vec::new(), Vec::new());
+            for one in each {
+                values.clear();
+                push(one, &mut values);
+                bind(&mut prepared, &values)?;
+                collect(&mut prepared, &mut found)?;
             }
             Ok(found)
         })
@@ -174,8 +189,28 @@ impl FileTransaction {
     pub(super) fn execute(&self, statement: &Statement) -> Result<u64, StoreError> {
         self.session.with(|connection| {
             let mut prepared = connection.prepare_cached(&statement.sql)?;
-            bind(&mut prepared, statement)?;
+            bind(&mut prepared, values_of(statement))?;
             Ok(prepared.raw_execute()? as u64)
+        })
+    }
+
+    /// Does the same with each of these, whose parameters `push` gives.
+    pub(super) fn execute_each<T>(
+        &self,
+        text: &str,
+        each: impl IntoIterator<Item = T>,
+        push: impl Fn(T, &mut Vec<Value>),
+    ) -> Result<(), StoreError> {
+        self.session.with(|connection| {
+            let mut prepared = connection.prepare_cached(text)?;
+            let mut values = Vec::new();
+            for one in each {
+                values.clear();
+                push(one, &mut values);
+                bind(&mut prepared, &values)?;
+                prepared.raw_execute()?;
+            }
+            Ok(())
         })
     }
 
@@ -186,8 +221,21 @@ impl FileTransaction {
     }
 }
 
-fn bind(prepared: &mut rusqlite::CachedStatement<'_>, statement: &Statement) -> Result<(), rusqlite::Error> {
-    let values = statement.values.as_ref().map_or(&[][..], |values| &values.0);
+fn values_of(statement: &Statement) -> &[Value] {
+    statement.values.as_ref().map_or(&[][..], |values| &values.0)
+}
+
+fn collect(prepared: &mut rusqlite::CachedStatement<'_>, found: &mut Vec<FileLine>) -> Result<(), rusqlite::Error> {
+    let columns = prepared.column_count();
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next()? {
+        let cells = (0..columns).map(|index| Ok(FileValue::try_from(row.get_ref(index)?)?));
+        found.push(FileLine(cells.collect::<Result<_, rusqlite::Error>>()?));
+    }
+    Ok(())
+}
+
+fn bind(prepared: &mut rusqlite::CachedStatement<'_>, values: &[Value]) -> Result<(), rusqlite::Error> {
     if prepared.parameter_name(1).is_none() {
         return values.iter().enumerate().try_for_each(|(index, value)| prepared.raw_bind_parameter(index + 1, Parameter(value)));
     }
