@@ -18,7 +18,7 @@ mod tasks;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -60,9 +60,9 @@ use crate::support::auth::token::Tokens;
 use crate::support::clock::Clock;
 use crate::support::config::{Config, Member};
 use crate::support::data_folder::{DataFolder, claim_worker};
-use crate::support::processors;
 use crate::support::snowflake::IdMaker;
 use crate::support::telemetry::Telemetry;
+use crate::support::{priority, processors};
 
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
@@ -114,12 +114,21 @@ const UNACCEPTED_MAX: i32 = 4096;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The threads of everything below the API, which outlive the `System`: it must not wait for them. Beside those for the cores there is one for
-/// each connection to a file: a disk that hangs holds up its own and no others.
+/// each connection to a file: a disk that hangs holds up its own and no others. They give way to those that accept; the threads on which
+/// pages are read do not.
 pub fn ledger_runtime(config: &Config) -> Result<Runtime, StartError> {
     let files = config.shards.members.iter().filter(|member| !member.is_in_postgres()).count();
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2) + files * shards::CONNECTIONS_OF_A_FILE;
+    let started = AtomicUsize::new(0);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).max(2) + files * shards::CONNECTIONS_OF_A_FILE)
+        .worker_threads(workers)
         .thread_name("ledger")
+        .on_thread_start(move || {
+            // The workers are the first to be started, and run as long as the runtime.
+            if started.fetch_add(1, Ordering::Relaxed) < workers {
+                priority::give_way();
+            }
+        })
         .enable_all()
         .build()
         .map_err(StartError::while_doing("start the ledger's threads"))
@@ -331,6 +340,8 @@ fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {
     let listen = |address: SocketAddr| TcpListener::bind(address).map_err(StartError::while_doing(&format!("listen on {address}")));
     let (public, admin) = (listen(config.server.bind)?, listen(config.server.admin_bind)?);
     // Connections take these from the socket that accepts them (tcp(7)).
+    // A frame that follows another does not wait for the first one's acknowledgement, which a client may put off for 40 ms.
+    sockopt::set_tcp_nodelay(&public, true).map_err(StartError::while_doing("send at once"))?;
     let set = || StartError::while_doing("bound what a client that reads nothing can hold");
     sockopt::set_tcp_user_timeout(&public, UNREAD_MAX.as_millis() as u32).map_err(set())?;
     sockopt::set_socket_send_buffer_size(&public, KERNEL_SEND_BYTES).map_err(set())?;

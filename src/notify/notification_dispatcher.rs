@@ -34,7 +34,7 @@ const NOTICES_MAX: usize = 20_000;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// From one look to the next at least as long as the look took, and where the processors are busy up to so long: many events cost little more
 /// than a few, in reading them and in each inbox shard's transaction.
-const GATHERING_IN_RUSH: Duration = Duration::from_millis(120);
+const GATHERING_IN_RUSH: Duration = Duration::from_millis(30);
 /// How often windows that are due are looked for.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 /// How often the database learns how far the lanes are told.

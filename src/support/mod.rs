@@ -9,6 +9,7 @@ pub mod error_kind;
 pub mod faults;
 pub mod lock;
 pub mod mailbox;
+pub mod priority;
 pub mod processors;
 pub mod room;
 pub mod snowflake;

@@ -13,6 +13,8 @@ use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVe
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
+use crate::support::priority;
+
 /// The parameters of OWASP's password storage cheat sheet: 19 MiB, two passes, one lane.
 pub const MEMORY_KIB: u32 = 19_456;
 pub const PASSES: u32 = 2;
@@ -22,8 +24,6 @@ const SALT_BYTES: usize = 16;
 const FIRST_COST: Duration = Duration::from_millis(30);
 /// The weight of the newest measurement in the moving mean, as a divisor.
 const COST_SMOOTHING: u32 = 8;
-/// Hashing gives way to everything else that the server does.
-const NICENESS: i32 = 10;
 
 /// The bounds of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -186,10 +186,7 @@ impl Shared {
     }
 
     fn run(&self) {
-        // On Linux this is the calling thread only. Without the right to it hashing is merely less polite.
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            tracing::debug!(%error, "hashing runs at the priority of the server");
-        }
+        priority::give_way();
         while let Some(job) = self.next() {
             let started = Instant::now();
             if self.perform(job) {

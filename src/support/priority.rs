@@ -1,0 +1,32 @@
+//! Which threads give way when the processors are busy: those whose work nobody waits for at a socket.
+
+/// Between two threads that want the same processor this one gets about a tenth.
+const NICENESS: i32 = 10;
+
+/// From now on the calling thread gives way to all that have not said so. Only what is run behind the callers' backs says it: it has work of
+/// which more is done at once the later it is done.
+pub fn give_way() {
+    // On Linux this is the calling thread only. Where it is refused the thread is merely less polite.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "a thread in the background runs at the priority of all others");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_thread_that_says_so_gives_way() {
+        let niceness = || rustix::process::getpriority_process(None).expect("a priority");
+        let before = niceness();
+
+        let behind = std::thread::spawn(move || {
+            give_way();
+            niceness()
+        });
+
+        assert_eq!(behind.join().expect("ends"), before.max(NICENESS));
+        assert_eq!(niceness(), before);
+    }
+}
