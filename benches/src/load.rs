@@ -98,13 +98,18 @@ pub(crate) trait Target {
 impl Load {
     /// Runs it to its end.
     pub(crate) async fn run(&self, server: &impl Target) -> Outcome<Measured> {
+        // Connections are there when the time begins: to open them all takes as long as some hundred requests.
+        let mut connections = Vec::with_capacity(self.connections);
+        for _ in 0..self.connections {
+            connections.push(Connection::open(server.address()).await?);
+        }
         let cpu = (server.cpu_seconds()?, cpu_of_self()?);
         let started = Instant::now();
         let mut lanes: JoinSet<Outcome<(BTreeMap<u16, u64>, Histogram)>> = JoinSet::new();
         let local = tokio::task::LocalSet::new();
-        for number in 0..self.connections {
+        for (number, connection) in connections.into_iter().enumerate() {
             let lane = Lane {
-                address: server.address(),
+                connection,
                 number,
                 source: Arc::clone(&self.source),
                 until: self.until,
@@ -138,7 +143,7 @@ impl Load {
 }
 
 struct Lane {
-    address: SocketAddr,
+    connection: Connection,
     number: usize,
     source: Source,
     until: Until,
@@ -149,8 +154,7 @@ struct Lane {
 }
 
 impl Lane {
-    async fn run(self) -> Outcome<(BTreeMap<u16, u64>, Histogram)> {
-        let mut connection = Connection::open(self.address).await?;
+    async fn run(mut self) -> Outcome<(BTreeMap<u16, u64>, Histogram)> {
         let mut statuses = BTreeMap::new();
         let mut latency = Histogram::new();
         let mut request = Vec::with_capacity(16 * 1024);
@@ -159,7 +163,7 @@ impl Lane {
             request.clear();
             (self.source)(self.number, number, &mut request);
             let sent = self.wait_for_turn(number).await;
-            let status = connection.exchange(&request).await?.status;
+            let status = self.connection.exchange(&request).await?.status;
             latency.add(sent.elapsed());
             *statuses.entry(status).or_default() += 1;
             number += 1;
