@@ -12,6 +12,7 @@ use crate::app::{self, App};
 use crate::support::clock::Clock;
 use crate::support::config::Config;
 use crate::support::faults::planted;
+use crate::support::small_pages::SmallPages;
 use crate::support::telemetry;
 
 /// How long the way down may take where it is followed by a start: the writes of a primary that is gone would hold it up.
@@ -20,6 +21,7 @@ const STOP_BEFORE_START: Duration = Duration::from_secs(5);
 const DIED_OF_SIGTERM: i32 = 128 + 15;
 
 pub(super) fn serve(config: Config) -> Result<(), CliError> {
+    let small_pages = SmallPages::begin();
     let telemetry = Arc::new(telemetry::install(&config.telemetry).map_err(CliError::while_doing("install the log"))?);
     #[cfg(feature = "faults")]
     let _scenario = fail::FailScenario::setup();
@@ -29,6 +31,7 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::while_doing("listen for signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::while_doing("listen for signals"))?;
         let app = App::start(config, telemetry, clock(), &ledger).await?;
+        drop(small_pages);
         let (public, admin) = app.addresses();
         say(&format!("sosik listening on http://{public} (admin http://{admin})"));
         tokio::select! {

@@ -12,6 +12,7 @@ pub mod mailbox;
 pub mod priority;
 pub mod processors;
 pub mod room;
+pub mod small_pages;
 pub mod snowflake;
 pub mod telemetry;
 pub mod timestamp;
