@@ -1,13 +1,16 @@
 //! Which threads give way when the processors are busy: those whose work nobody waits for at a socket.
 
+use rustix::process::{getpriority_process, setpriority_process};
+
 /// Between two threads that want the same processor this one gets about a tenth.
 const NICENESS: i32 = 10;
 
 /// From now on the calling thread gives way to all that have not said so. Only what is run behind the callers' backs says it: it has work of
 /// which more is done at once the later it is done.
 pub fn give_way() {
-    // On Linux this is the calling thread only. Where it is refused the thread is merely less polite.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+    // On Linux both are of the calling thread only. Where it is refused the thread is merely less polite.
+    let given = getpriority_process(None).and_then(|before| setpriority_process(None, before.max(NICENESS)));
+    if let Err(error) = given {
         tracing::debug!(%error, "a thread in the background runs at the priority of all others");
     }
 }
@@ -18,7 +21,7 @@ mod tests {
 
     #[test]
     fn only_the_thread_that_says_so_gives_way() {
-        let niceness = || rustix::process::getpriority_process(None).expect("a priority");
+        let niceness = || getpriority_process(None).expect("a priority");
         let before = niceness();
 
         let behind = std::thread::spawn(move || {
