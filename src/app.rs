@@ -426,3 +426,21 @@ async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_sends_at_once_what_it_is_given() {
+        let mut config = Config::default();
+        (config.server.bind, config.server.admin_bind) = (SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (public, _admin) = bind(&config).expect("listens");
+
+        let client = std::net::TcpStream::connect(public.local_addr().expect("an address")).expect("connects");
+        let (connection, _) = public.accept().expect("accepts");
+
+        assert!(connection.nodelay().expect("an option"));
+        drop(client);
+    }
+}

@@ -100,20 +100,18 @@ impl Hamlet {
         rows.counters.users.insert(AUTHOR, UserCounters { followers: followers.cast_signed(), ..UserCounters::default() });
         let body = PostBody::from_row("Hello".to_owned());
         rows.posts.insert(POST, PostRow { post: POST, author: AUTHOR, body, revision: AT, edited_at: None, deleted: false });
-        let event = Event {
-            position: AT,
-            write: WriteId::from_raw(9),
-            author: AUTHOR,
-            accepted_at: NOW,
-            happened: Happened::PostCreated { post: POST, mentions: Vec::new() },
-            relays: Vec::new(),
-        };
-        let mut tx = hamlet.store(hamlet.place(&Owner::Post(POST))).begin().await.expect("begins");
-        tx.rows_save(&rows).await.expect("saves");
-        let payload = encode_events(&[event]).expect("encodes");
-        tx.events_insert(&[EventsRow { lane: Lane(3), position: AT, payload }]).await.expect("saves");
-        tx.commit().await.expect("commits");
+        hamlet.happens(&rows, AT, AUTHOR, Happened::PostCreated { post: POST, mentions: Vec::new() }).await;
         Arc::new(hamlet)
+    }
+
+    /// Something happens to the post, and leaves these rows.
+    async fn happens(&self, rows: &Rows, position: Position, author: UserId, happened: Happened) {
+        let event = Event { position, write: WriteId::from_raw(position.0), author, accepted_at: NOW, happened, relays: Vec::new() };
+        let mut tx = self.store(self.place(&Owner::Post(POST))).begin().await.expect("begins");
+        tx.rows_save(rows).await.expect("saves");
+        let payload = encode_events(&[event]).expect("encodes");
+        tx.events_insert(&[EventsRow { lane: Lane(3), position, payload }]).await.expect("saves");
+        tx.commit().await.expect("commits");
     }
 
     /// The inboxes with how many entries each has, and whether all counts agree.
@@ -323,33 +321,10 @@ async fn all_who_subscribed_hear_of_a_comment_whether_they_are_few_or_many() {
         }
         let muted = SubscriptionRow { mode: SubscriptionMode::Muted, position: Position(1) };
         rows.subscriptions.insert((POST, UserId::from_raw(3)), muted);
-        let body = CommentBody::from_row("Hello".to_owned());
         let position = Position(6);
-        let row = CommentRow {
-            comment,
-            post: POST,
-            parent: None,
-            author: actor,
-            body,
-            revision: position,
-            edited_at: None,
-            deleted: false,
-            answered: false,
-        };
-        rows.comments.insert(comment, row);
-        let event = Event {
-            position,
-            write: WriteId::from_raw(10),
-            author: actor,
-            accepted_at: NOW,
-            happened: Happened::CommentCreated { post: POST, comment, parent: None, mentions: Vec::new() },
-            relays: Vec::new(),
-        };
-        let mut tx = hamlet.store(source).begin().await.expect("begins");
-        tx.rows_save(&rows).await.expect("saves");
-        let payload = encode_events(&[event]).expect("encodes");
-        tx.events_insert(&[EventsRow { lane: Lane(3), position, payload }]).await.expect("saves");
-        tx.commit().await.expect("commits");
+        rows.comments.insert(comment, commented(comment, actor, position));
+        let happened = Happened::CommentCreated { post: POST, comment, parent: None, mentions: Vec::new() };
+        hamlet.happens(&rows, position, actor, happened).await;
 
         let planner = Planner::new(Arc::clone(&hamlet) as Arc<dyn Ground>, source, 1 << 20, u64::MAX);
         let (mut told, mut planned, mut open) = (Vec::new(), AT, None);
@@ -380,30 +355,8 @@ async fn a_deleted_post_is_withdrawn_with_all_its_comments_page_by_page() {
     let (comments, other): (Vec<CommentId>, PostId) =
         ((1..=COMMENTS).map(|raw| CommentId::from_raw(1_000 + raw)).collect(), PostId::from_raw(8));
     let mut rows = Rows::default();
-    for comment in &comments {
-        let body = CommentBody::from_row("Hello".to_owned());
-        let (author, revision) = (UserId::from_raw(50), Position(6));
-        let row = CommentRow {
-            comment: *comment,
-            post: POST,
-            parent: None,
-            author,
-            body,
-            revision,
-            edited_at: None,
-            deleted: false,
-            answered: false,
-        };
-        rows.comments.insert(*comment, row);
-    }
-    let happened = Happened::PostDeleted { post: POST };
-    let event =
-        Event { position: deleted_at, write: WriteId::from_raw(11), author: AUTHOR, accepted_at: NOW, happened, relays: Vec::new() };
-    let mut tx = hamlet.store(hamlet.place(&Owner::Post(POST))).begin().await.expect("begins");
-    tx.rows_save(&rows).await.expect("saves");
-    let payload = encode_events(&[event]).expect("encodes");
-    tx.events_insert(&[EventsRow { lane: Lane(3), position: deleted_at, payload }]).await.expect("saves");
-    tx.commit().await.expect("commits");
+    rows.comments.extend(comments.iter().map(|comment| (*comment, commented(*comment, UserId::from_raw(50), Position(6)))));
+    hamlet.happens(&rows, deleted_at, AUTHOR, Happened::PostDeleted { post: POST }).await;
     // Two people, each on another shard, were told of everything; likes of one comment still gather.
     let readers = [UserId::from_raw(20), UserId::from_raw(21)];
     for reader in readers {
@@ -433,6 +386,11 @@ async fn a_deleted_post_is_withdrawn_with_all_its_comments_page_by_page() {
         let left = store.snapshot().await.expect("a snapshot").inbox_page(reader, None, false, 9).await.expect("a page");
         assert_eq!(left.iter().map(|entry| (entry.line.post, entry.line.comment)).collect::<Vec<_>>(), [(Some(other), None)]);
     }
+}
+
+fn commented(comment: CommentId, author: UserId, revision: Position) -> CommentRow {
+    let body = CommentBody::from_row("Hello".to_owned());
+    CommentRow { comment, post: POST, parent: None, author, body, revision, edited_at: None, deleted: false, answered: false }
 }
 
 /// An unread entry about a post or a comment of it.

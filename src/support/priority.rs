@@ -1,12 +1,12 @@
-//! Which threads give way when the processors are busy: those whose work nobody waits for at a socket.
+//! Which threads give way when the processors are busy: those that hash passwords, apply and tell.
 
 use rustix::process::{getpriority_process, setpriority_process};
 
 /// Between two threads that want the same processor this one gets about a tenth.
 const NICENESS: i32 = 10;
 
-/// From now on the calling thread gives way to all that have not said so. Only what is run behind the callers' backs says it: it has work of
-/// which more is done at once the later it is done.
+/// From now on the calling thread gives way to all that have not said so: its work takes so long that a little more is not felt, or more of it is
+/// done at once the later it is done.
 pub fn give_way() {
     // On Linux both are of the calling thread only. Where it is refused the thread is merely less polite.
     let given = getpriority_process(None).and_then(|before| setpriority_process(None, before.max(NICENESS)));

@@ -1,7 +1,7 @@
 //! No huge pages for a while: for a start, which touches much memory once and little of it again.
 //!
-//! A huge page (`madvise(2)`, `MADV_HUGEPAGE`) is resident as a whole, 2 MiB, when one byte of it is touched. Under load that is what makes memory cheap to take; a start
-//! would end with some 40 MiB that hold next to nothing.
+//! A huge page (`madvise(2)`, `MADV_HUGEPAGE`) is resident as a whole, 2 MiB, when one byte of it is touched. Under load that is what makes
+//! memory cheap to take; a start would end with some 40 MiB that hold next to nothing.
 
 use rustix::thread::{disable_transparent_huge_pages, transparent_huge_pages_are_disabled};
 

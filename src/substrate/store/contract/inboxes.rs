@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use sea_orm::sea_query::SqliteQueryBuilder;
+
 use crate::substrate::store::rows::{MuteRow, PreferencesRow, RelationRow, Rows, SourceLane};
 use crate::substrate::store::{
-    CounterTable, NoticeMark, NoticeStep, StandingKey, StandingRow, StoreErrorKind, WindowKey, WindowRow, Withdrawal,
+    Backend, CounterTable, NoticeMark, NoticeStep, StandingKey, StandingRow, StoreErrorKind, WindowKey, WindowRow, Withdrawal,
 };
 use crate::vocabulary::entry::{About, EntryState, Group, InboxEntry, InboxLine, InboxState, NotificationKind, ReadMark, Target};
 use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, UserId};
@@ -13,6 +15,7 @@ use crate::vocabulary::owner::{Lane, ShardIndex};
 use crate::vocabulary::preferences::{Preferences, Ways};
 use crate::vocabulary::relation::{Follow, FollowNotify, PairState};
 
+use super::super::inbox::unread_of;
 use super::rows::user;
 use super::{TestShard, on_both};
 
@@ -154,6 +157,23 @@ async fn what_is_withdrawn_keeps_its_place(shard: TestShard) {
     assert_eq!(snapshot.inbox_page(ANN, None, false, 9).await.expect("a page").len(), 1);
     let places: Vec<EntryState> = snapshot.inbox_after(ANN, 0, 9).await.expect("entries").into_iter().map(|entry| entry.state).collect();
     assert_eq!(places, [EntryState::Read, EntryState::Withdrawn, EntryState::Withdrawn, EntryState::Withdrawn]);
+}
+
+/// An inbox may hold ten thousand entries, and an index be led by none of them: what is said to SQLite decides which way it goes.
+#[tokio::test]
+async fn no_withdrawal_of_one_thing_walks_through_an_inbox() {
+    let shard = TestShard::sqlite().await;
+    let Backend::Sqlite(path) = &shard.backend else { panic!("a file") };
+    let file = rusqlite::Connection::open(path).expect("opens");
+    let (about, some) = (About::Post(post(50)), About::Comments(post(50), [101, 102].map(CommentId::from_raw).into()));
+    let single =
+        |post| Withdrawal::Single { recipient: ANN, group: group(NotificationKind::Like, 50), post, comment: None, actor: user(3) };
+
+    for what in [Withdrawal::About(&about), Withdrawal::About(&some), single(Some(post(50))), single(None)] {
+        let question = unread_of(what, 9).to_string(SqliteQueryBuilder);
+        let way: String = file.query_row(&format!("EXPLAIN QUERY PLAN {question}"), [], |row| row.get(3)).expect("a plan");
+        assert!(way.contains("USING INDEX inbox_entries_unread (<expr>=?"), "{question}: {way}");
+    }
 }
 
 async fn what_a_single_person_did_is_withdrawn_alone(shard: TestShard) {
