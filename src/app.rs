@@ -15,16 +15,17 @@ mod primary_watch;
 mod shards;
 mod streams;
 mod tasks;
+pub mod threads;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
 use rustix::net::sockopt;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::api::ports::Reader;
@@ -60,9 +61,9 @@ use crate::support::auth::token::Tokens;
 use crate::support::clock::Clock;
 use crate::support::config::{Config, Member};
 use crate::support::data_folder::{DataFolder, claim_worker};
+use crate::support::processors;
 use crate::support::snowflake::IdMaker;
 use crate::support::telemetry::Telemetry;
-use crate::support::{priority, processors};
 
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
@@ -72,6 +73,7 @@ use planning::Planning;
 use primary_watch::PrimaryWatch;
 use streams::Streams;
 use tasks::Tasks;
+use threads::ThreadGroups;
 
 pub use primaries::raise;
 pub use shards::{connect, open_any, open_store};
@@ -113,27 +115,6 @@ const UNACCEPTED_MAX: i32 = 4096;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The threads of everything below the API, which outlive the `System`: it must not wait for them. Beside those for the cores there is one for
-/// each connection to a file: a disk that hangs holds up its own and no others. They give way to those that accept; the threads on which
-/// pages are read do not.
-pub fn ledger_runtime(config: &Config) -> Result<Runtime, StartError> {
-    let files = config.shards.members.iter().filter(|member| !member.is_in_postgres()).count();
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2) + files * shards::CONNECTIONS_OF_A_FILE;
-    let started = AtomicUsize::new(0);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name("ledger")
-        .on_thread_start(move || {
-            // The workers are the first to be started, and run as long as the runtime.
-            if started.fetch_add(1, Ordering::Relaxed) < workers {
-                priority::give_way();
-            }
-        })
-        .enable_all()
-        .build()
-        .map_err(StartError::while_doing("start the ledger's threads"))
-}
-
 /// A server that listens.
 pub struct App {
     public: SocketAddr,
@@ -149,9 +130,14 @@ pub struct App {
 }
 
 impl App {
-    /// Recovers what is in the data folder and starts to listen. To be called inside an actix `System`; `runtime` is that of
-    /// [`ledger_runtime`].
-    pub async fn start(config: Config, telemetry: Arc<Telemetry>, clock: Arc<dyn Clock>, runtime: &Handle) -> Result<Self, StartError> {
+    /// Recovers what is in the data folder and starts to listen. To be called inside an actix `System`.
+    pub async fn start(
+        config: Config,
+        telemetry: Arc<Telemetry>,
+        clock: Arc<dyn Clock>,
+        groups: &ThreadGroups,
+    ) -> Result<Self, StartError> {
+        let runtime = &groups.ledger;
         let folder = DataFolder::open(&config.data.dir).map_err(StartError::while_doing("open the data folder"))?;
         let claim = claim_worker(folder.path(), config.node.datacenter, config.node.worker)
             .map_err(StartError::while_doing("claim the worker number"))?;
@@ -160,7 +146,7 @@ impl App {
         let topology = Topology::open(folder.path(), &config.shards).map_err(StartError::while_doing("open the map of shards"))?;
         let listeners = bind(&config)?;
 
-        let opened = shards::open(&config, folder.path(), runtime).await?;
+        let opened = shards::open(&config, folder.path(), &groups.reads).await?;
         let map = Arc::new(ArcSwap::from_pointee(topology.clone()));
         let first = opened.journal.first();
         let journal_id = opened.journal.id();
@@ -236,9 +222,9 @@ impl App {
             bytes_max: config.journal.max_bytes,
             draining: Arc::clone(&draining),
         };
-        let notices = Notices { inbox, view: view.clone(), runtime: runtime.clone() };
+        let notices = Notices { inbox, view: view.clone(), runtime: groups.reads.clone() };
         let services = Arc::new(Services {
-            reads: Arc::new(Reader { view, runtime: runtime.clone() }),
+            reads: Arc::new(Reader { view, runtime: groups.reads.clone() }),
             notifications: Arc::new(notices),
             writes: Arc::new(intake),
             sign_in: accounts,

@@ -22,9 +22,7 @@ use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
 
 /// Connections for reads of a SQLite shard: one shares its snapshots among many, the others serve pages.
-const READERS: u32 = 3;
-/// With the one that writes.
-pub(super) const CONNECTIONS_OF_A_FILE: usize = READERS as usize + 1;
+pub(super) const READERS: u32 = 3;
 
 /// How long the records of a crowd may wait for each other before they are synced together. Chosen, not yet found by measuring.
 const SYNC_INTERVAL: Duration = Duration::from_micros(500);
@@ -124,7 +122,7 @@ async fn open_standbys(config: &Config, member: &Member, primary: &Store) -> Res
     Ok(standbys)
 }
 
-pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Result<Opened, StartError> {
+pub(super) async fn open(config: &Config, folder: &Path, reads_run_on: &Handle) -> Result<Opened, StartError> {
     let expectations = expectations_of(folder)?;
     let mut stores: Vec<(Arc<str>, Store, ShardIdentity, Vec<LaneRow>)> = Vec::new();
     let mut timelines = Vec::new();
@@ -167,7 +165,7 @@ pub(super) async fn open(config: &Config, folder: &Path, runtime: &Handle) -> Re
             shard.store.join(journal.id().0, &name).await.map_err(joining)?;
         }
         for of_server in reads {
-            runtime.spawn(of_server.run());
+            reads_run_on.spawn(of_server.run());
         }
         shards.push(shard);
         all_lanes.push(lanes);

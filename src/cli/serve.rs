@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, say};
-use crate::app::{self, App};
+use crate::app::App;
+use crate::app::threads::Threads;
 use crate::support::clock::Clock;
 use crate::support::config::Config;
 use crate::support::faults::planted;
-use crate::support::small_pages::SmallPages;
+use crate::support::small_pages::take_small_pages;
 use crate::support::telemetry;
 
 /// How long the way down may take where it is followed by a start: the writes of a primary that is gone would hold it up.
@@ -21,17 +22,16 @@ const STOP_BEFORE_START: Duration = Duration::from_secs(5);
 const DIED_OF_SIGTERM: i32 = 128 + 15;
 
 pub(super) fn serve(config: Config) -> Result<(), CliError> {
-    let small_pages = SmallPages::begin();
     let telemetry = Arc::new(telemetry::install(&config.telemetry).map_err(CliError::while_doing("install the log"))?);
+    take_small_pages();
     #[cfg(feature = "faults")]
     let _scenario = fail::FailScenario::setup();
-    let runtime = app::ledger_runtime(&config)?;
-    let ledger = runtime.handle().clone();
+    let threads = Threads::start(&config)?;
+    let groups = threads.groups();
     let served = actix_web::rt::System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::while_doing("listen for signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::while_doing("listen for signals"))?;
-        let app = App::start(config, telemetry, clock(), &ledger).await?;
-        drop(small_pages);
+        let app = App::start(config, telemetry, clock(), &groups).await?;
         let (public, admin) = app.addresses();
         say(&format!("sosik listening on http://{public} (admin http://{admin})"));
         tokio::select! {
@@ -50,7 +50,7 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
         app.stop().await;
         Ok(())
     });
-    runtime.shutdown_background();
+    threads.end();
     served
 }
 

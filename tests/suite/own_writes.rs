@@ -102,6 +102,25 @@ async fn own_writes_are_seen_at_once_while_the_apply_is_slow() {
 }
 
 #[tokio::test]
+async fn own_writes_are_seen_at_once_while_every_thread_that_applies_is_held_up() {
+    let mut server = Server::start().await;
+    let (ann, bob) = (Person::join(&server, "own").await, Person::join(&server, "other").await);
+    let post = bob.write_post(&nonce()).wait(30).send().await.expect(201).text_at("/post/id");
+    server.kill();
+    server.restart_with(Settings::default().with("write.workers", "16").fault((faults::BEFORE_BATCH, "sleep(4000)"))).await;
+
+    // More batches, of many lanes, than there are threads: each holds one while it sleeps.
+    for _ in 0..60 {
+        ann.write_post(&nonce()).send().await.expect(202);
+    }
+    for _ in 0..10 {
+        let body = nonce();
+        let answer = ann.write_comment(&post, &body).send().await.expect(202);
+        assert_eq!(answer.json["comment"]["body"], body, "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn own_writes_are_seen_with_a_cache_that_holds_almost_nothing() {
     let sight = look_with(Settings::default().without_workers().with("cache.capacity", "4KiB")).await;
     assert!(sight.wrong.is_empty(), "{sight:?}");
