@@ -32,6 +32,12 @@ impl Made {
         Ok(Self { cluster: cluster.to_owned(), url: format!("{base}/{name}"), name })
     }
 
+    /// Where the same database is on a standby of the cluster.
+    pub(crate) fn url_at(&self, standby: &str) -> Outcome<String> {
+        let (base, _) = standby.rsplit_once('/').ok_or("--standby: expected a URL with a database")?;
+        Ok(format!("{base}/{}", self.name))
+    }
+
     pub(crate) async fn drop(self) -> Outcome<()> {
         run(&self.cluster, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await
     }

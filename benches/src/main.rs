@@ -9,6 +9,7 @@ mod accept;
 mod adaptive;
 mod apply;
 mod baseline;
+mod behind;
 mod cluster;
 mod curve;
 mod fanout;
@@ -33,6 +34,7 @@ mod server;
 mod socket;
 mod storm;
 mod svg;
+mod two_clusters;
 mod waiting;
 mod way_through;
 mod wire;
@@ -88,9 +90,15 @@ pub(crate) struct Options {
     /// A `nats-server`, which `fanout` is compared with.
     #[arg(long, global = true)]
     pub(crate) nats_server: Option<PathBuf>,
-    /// A cluster in which databases may be made and left behind, as `postgres://user@host:port/postgres`; `plain` and `curve` need it.
+    /// A cluster in which databases may be made and left behind, as `postgres://user@host:port/postgres`; `plain`, `curve`, `behind` and `two-clusters` need it.
     #[arg(long, global = true)]
     pub(crate) postgres: Option<String>,
+    /// A streaming standby of that cluster, in the same form; `behind` needs it, and sets how late it replays.
+    #[arg(long, global = true)]
+    pub(crate) standby: Option<String>,
+    /// Another cluster, on this machine as well, in the same form; `two-clusters` needs it.
+    #[arg(long, global = true)]
+    pub(crate) second_postgres: Option<String>,
     /// Where data folders are made; the system's folder for temporary files otherwise. Its disk is what is measured.
     #[arg(long, global = true)]
     pub(crate) folder: Option<PathBuf>,
@@ -138,6 +146,10 @@ enum Measurement {
     Plain,
     /// Fixed numbers of workers on one shard in PostgreSQL against the adaptive limit, with a picture for each of three primaries.
     Curve,
+    /// Reading one's own writes beside a standby that is half a minute behind, against one that keeps up.
+    Behind,
+    /// Visible likes a second on two shards in a cluster each, against one, and whose processor time they took.
+    TwoClusters,
     /// What `plain` is compared with; it starts this itself.
     #[command(hide = true)]
     PlainServer {
@@ -177,6 +189,8 @@ fn main() -> ExitCode {
             Measurement::WayThrough => Box::pin(way_through::measure(&options)).await,
             Measurement::Plain => Box::pin(plain::measure(&options)).await,
             Measurement::Curve => Box::pin(curve::measure(&options)).await,
+            Measurement::Behind => Box::pin(behind::measure(&options)).await,
+            Measurement::TwoClusters => Box::pin(two_clusters::measure(&options)).await,
             Measurement::PlainServer { .. } => Ok(()),
         }
     });

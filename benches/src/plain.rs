@@ -52,7 +52,7 @@ fn load(options: &Options, people: &People, connections: usize, sent: u64) -> Lo
 }
 
 /// What was accepted in the time, over the time until all of it can be seen.
-async fn visible(options: &Options, server: &Server, people: &People, sent: u64) -> Outcome<(f64, Measured)> {
+pub(crate) async fn visible(options: &Options, server: &Server, people: &People, sent: u64) -> Outcome<(f64, Measured)> {
     let likes = load(options, people, options.connections, sent).run(server).await?.all(202)?;
     let drained = server.drained(DRAIN_LIMIT).await?;
     Ok((likes.latency.count() as f64 / (likes.elapsed + drained).as_secs_f64(), likes))

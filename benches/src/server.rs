@@ -25,6 +25,9 @@ const QUIET_LOOKS: u32 = 2;
 const METRICS_AGE_MAX: Duration = Duration::from_millis(1200);
 /// Ticks of `/proc/PID/stat` a second: 100 on every Linux that we run on (`getconf CLK_TCK`).
 const TICKS_A_SECOND: f64 = 100.0;
+/// Where it says them, counted from the field behind the name: user and system mode.
+const OWN_TIME: [usize; 2] = [11, 12];
+const CHILDRENS_TIME: [usize; 2] = [13, 14];
 /// A start with a million entries to read back takes seconds.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -77,6 +80,12 @@ impl House {
     /// The same, whose shards are in other databases, by names and URLs.
     pub(crate) fn copy_onto(&self, options: &Options, shards: &[(&str, &str)]) -> Outcome<Self> {
         Ok(Self { members: members(shards), ..self.copy(options)? })
+    }
+
+    /// The same house, whose one shard is read on a standby as well, however far behind that is.
+    pub(crate) fn beside_standby(self, name: &str, url: &str, standby: &str) -> Self {
+        let member = format!("[{{name=\"{name}\", url=\"{url}\", replicas=[\"{standby}\"], replica_lag_max=\"1h\"}}]");
+        Self { members: Some(member), ..self }
     }
 
     /// A house where people live and have published posts, and whose first user is an operator. No server runs.
@@ -325,14 +334,19 @@ pub(crate) fn cpu_of_self() -> Outcome<f64> {
 
 /// CPU seconds, in user and system mode, of all threads of a process.
 pub(crate) fn cpu_of(process: u32) -> Outcome<f64> {
-    cpu_in(&std::fs::read_to_string(format!("/proc/{process}/stat"))?)
+    cpu_in(&std::fs::read_to_string(format!("/proc/{process}/stat"))?, OWN_TIME)
 }
 
-fn cpu_in(stat: &str) -> Outcome<f64> {
+/// The same of its children that have ended and were waited for.
+pub(crate) fn cpu_of_ended_children(process: u32) -> Outcome<f64> {
+    cpu_in(&std::fs::read_to_string(format!("/proc/{process}/stat"))?, CHILDRENS_TIME)
+}
+
+fn cpu_in(stat: &str, [user, system]: [usize; 2]) -> Outcome<f64> {
     // The second field, the name, may hold spaces and ends with the last parenthesis.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok());
-    ticks(11).zip(ticks(12)).map(|(user, system)| (user + system) / TICKS_A_SECOND).ok_or_else(|| "no CPU time in /proc".into())
+    ticks(user).zip(ticks(system)).map(|(user, system)| (user + system) / TICKS_A_SECOND).ok_or_else(|| "no CPU time in /proc".into())
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -366,6 +380,6 @@ mod tests {
     fn cpu_time_is_read_behind_a_name_with_spaces() {
         let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 1 0 0 0 250 50 0 0 20 0 3 0 1 1 1";
 
-        assert!((cpu_in(stat).expect("a time") - 3.0).abs() < 1e-9);
+        assert!((cpu_in(stat, OWN_TIME).expect("a time") - 3.0).abs() < 1e-9);
     }
 }

@@ -14,10 +14,18 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What came back; the body lies in the connection's buffer.
+/// What came back; head and body lie in the connection's buffer.
 pub(crate) struct Response<'connection> {
     pub(crate) status: u16,
     pub(crate) body: &'connection [u8],
+    head: &'connection [u8],
+}
+
+impl Response<'_> {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        field(std::str::from_utf8(self.head).ok()?, name)
+    }
 }
 
 /// The bytes of a request. A body is JSON.
@@ -31,6 +39,16 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: Optio
         None if method == "GET" => text.push_str("\r\n"),
         None => text.push_str("Content-Length: 0\r\n\r\n"),
     }
+    text.into_bytes()
+}
+
+/// The bytes of a request without a body, with further headers.
+pub(crate) fn request_with(method: &str, path: &str, token: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
     text.into_bytes()
 }
 
@@ -54,7 +72,11 @@ impl Connection {
         while self.buffer.len() < head.length + head.body_length {
             self.read_more().await?;
         }
-        Ok(Response { status: head.status, body: &self.buffer[head.length..head.length + head.body_length] })
+        Ok(Response {
+            status: head.status,
+            body: &self.buffer[head.length..head.length + head.body_length],
+            head: &self.buffer[..head.length],
+        })
     }
 
     async fn read_more(&mut self) -> io::Result<()> {
@@ -90,16 +112,17 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|place| place + 4)
 }
 
+/// A header's value, whatever the case of its name.
+fn field<'head>(head: &'head str, name: &str) -> Option<&'head str> {
+    head.lines().find_map(|line| line.split_once(':').filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()))
+}
+
 impl Head {
     fn parse(bytes: &[u8], length: usize) -> io::Result<Self> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error.to_string()))?;
         let status = text.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| invalid("no status"))?;
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.split_once(':').filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()))
-        };
-        let body_length = match field("content-length") {
+        let body_length = match field(text, "content-length") {
             Some(value) => value.parse().map_err(|error: std::num::ParseIntError| invalid(&error.to_string()))?,
             None if status == 204 || status == 304 => 0,
             None => return Err(invalid("an answer without a length")),
