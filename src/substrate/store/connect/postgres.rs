@@ -179,6 +179,10 @@ async fn pool(
     Ok(Database::connect(connect).await?)
 }
 
+/// Each of our statements has an index for what it looks for, and names at most some thousand rows. A planner whose statistics are of a table
+/// as it was some minutes ago takes it for small, and reads all of it instead, each time.
+const BY_INDEX: [(&str, &str); 4] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
+
 /// How one session connects, and what holds while it lasts.
 fn session(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<PgConnectOptions, StoreError> {
     let parsed = PgConnectOptions::from_str(url.secret_text());
@@ -193,6 +197,7 @@ fn session(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<PgCo
         // What a batch reads after it has taken its lanes must be what the one before it wrote.
         ("default_transaction_isolation", "read committed".to_owned()),
     ]);
+    let session = session.options(BY_INDEX);
     let session = if role == Role::Reads { session.options([("default_transaction_read_only", "on")]) } else { session };
     Ok(quiet(if session.get_socket().is_some() { session } else { session.options(KEEPALIVE) }))
 }
