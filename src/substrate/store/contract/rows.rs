@@ -1,9 +1,14 @@
 //! Rows: what was saved comes back, only forward, and counters are added to.
 
+use sea_orm::Value;
+
+use crate::substrate::store::arrays::{Columns, load_text};
+use crate::substrate::store::posts::PostLikes;
 use crate::substrate::store::rows::{
     AccountRow, AuthorPostRow, CommentRow, Counters, LikeRow, MuteRow, NameRow, Needs, PostCounters, PostRow, PreferencesRow, RelationRow,
     Role, Rows, SessionRow, SubscriptionRow, UserCounters,
 };
+use crate::substrate::store::values::get;
 use crate::vocabulary::command::SubscriptionMode;
 use crate::vocabulary::entry::NotificationKind;
 use crate::vocabulary::ids::{CommentId, Position, PostId, SessionId, UserId};
@@ -303,4 +308,23 @@ async fn unknown_codes_in_a_row_stop_the_shard(shard: TestShard) {
     let refused = snapshot.rows_load(&Needs { subscriptions: vec![key], ..Needs::default() }).await.expect_err("unreadable");
 
     assert_eq!(refused.kind(), StoreErrorKind::Invariant, "{refused:?}");
+}
+
+/// Catches a planner that takes a new table for a small one, and reads all of it for each batch.
+#[tokio::test]
+async fn on_postgres_a_batch_is_looked_up_by_index_while_no_statistics_know_its_table() {
+    let Some(shard) = TestShard::postgres().await else { return };
+    let keys: Vec<(PostId, UserId)> = (0..1000).map(|number| (post(number / 10), user(number % 10))).collect();
+    shard.save(&Rows { post_likes: keys.iter().map(|key| (*key, like(true, 1))).collect(), ..Rows::default() }).await;
+    let values =
+        keys.iter().flat_map(|(post, user)| [Value::from(post.raw().cast_signed()), Value::from(user.raw().cast_signed())]).collect();
+    let columns = Columns::of(values, 2);
+    let question = format!("EXPLAIN (COSTS OFF) {}", load_text::<PostLikes>(&columns));
+
+    let snapshot = shard.store.snapshot().await.expect("a snapshot");
+    let lines = snapshot.link.rows_of(&question, columns.into_values()).await.expect("a plan");
+
+    let plan: Vec<String> = lines.iter().map(|line| get::<String>(line, 0).expect("a line")).collect();
+    let has = |step: &str| plan.iter().any(|line| line.contains(step));
+    assert!(has("Index Scan") && !has("Seq Scan on post_likes") && !has("Hash Join"), "{plan:#?}");
 }
