@@ -102,7 +102,7 @@ async fn own_writes_are_seen_at_once_while_the_apply_is_slow() {
 }
 
 #[tokio::test]
-async fn own_writes_are_seen_at_once_while_every_thread_that_applies_is_held_up() {
+async fn own_writes_are_seen_at_once_while_every_thread_that_commits_to_files_is_held_up() {
     let mut server = Server::start().await;
     let (ann, bob) = (Person::join(&server, "own").await, Person::join(&server, "other").await);
     let post = bob.write_post(&nonce()).wait(30).send().await.expect(201).text_at("/post/id");
