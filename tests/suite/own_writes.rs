@@ -157,9 +157,17 @@ async fn own_writes_are_seen_at_once_beside_a_standby_that_falls_behind_and_catc
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_an_overlay_that_ends_at_the_commit_is_caught_beside_a_standby() {
-    let fault = Settings::default().fault((faults::DROP_AT_COMMIT, "return"));
-    let Some(sight) = look_beside_a_standby(fault, false).await else { return };
-    assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
+    let mut looks = 0;
+    // A busy machine may take the standby for one that does not answer: then it is not read, and shows nothing.
+    for _ in 0..5 {
+        let fault = Settings::default().fault((faults::DROP_AT_COMMIT, "return"));
+        let Some(sight) = look_beside_a_standby(fault, false).await else { return };
+        if !sight.wrong.is_empty() {
+            return;
+        }
+        looks += sight.looks;
+    }
+    panic!("the fault had no effect in {looks} looks");
 }
 
 #[tokio::test]
