@@ -23,18 +23,19 @@ use super::lanes::{Lanes, entry_bytes};
 use super::limiter::{Limiter, Sample};
 use super::write_worker::{Execute, JobError, WriteWorker};
 use super::{Ledger, Shard};
+use crate::support::company::Company;
 use crate::support::mailbox::{Envelope, Gone, Mailbox, Order, Ticket};
-use crate::support::processors;
 use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, LaneAddress, ShardIndex};
 
-/// A batch of content that is smaller than this waits for company: a transaction has a cost of its own whatever its size, and writes each
-/// page once however many rows are new on it.
-const COMPANY_ROWS: usize = 256;
-/// From the beginning of one batch of content to that of the next at least twice as long as the one before took, shared by the workers; and
-/// where the processors are busy up to so long.
-const GATHERING_IN_RUSH: Duration = Duration::from_millis(10);
+/// A batch of content that is smaller than this waits for company, if so many rows come within the time: a transaction has a cost of its own
+/// whatever its size, and writes each page once however many rows are new on it.
+const COMPANY_ROWS: u32 = 512;
+const COMPANY_WITHIN: Duration = Duration::from_millis(100);
+/// Where less comes, from the beginning of one batch of content to that of the next at least twice as long as the one before took, shared by
+/// the workers, but no longer than this.
+const GATHERING_MAX: Duration = Duration::from_millis(5);
 /// A batch of what callers wait for is small, so that the next one does not wait long.
 const URGENT_ROWS_MAX: usize = 128;
 /// The first pause of a shard that is down, and of a worker that panicked.
@@ -147,6 +148,7 @@ pub struct WriteSupervisor {
     /// When the last batch of content began, how long the last one took that has ended, and whether a next one waits for company.
     content_began: Instant,
     content_took: Duration,
+    company: Company,
     gathering: bool,
     paused: bool,
     pause: Duration,
@@ -170,6 +172,7 @@ impl WriteSupervisor {
         lanes: Lanes,
         cursor: Position,
     ) -> Self {
+        let company = Company::new(COMPANY_ROWS.min(u32::try_from(bounds.rows).unwrap_or(u32::MAX)), COMPANY_WITHIN, GATHERING_MAX);
         Self {
             ledger,
             shard,
@@ -188,6 +191,7 @@ impl WriteSupervisor {
             relayed: Vec::new(),
             content_began: Instant::now(),
             content_took: Duration::ZERO,
+            company,
             gathering: false,
             paused: false,
             pause: PAUSE_FIRST,
@@ -244,8 +248,8 @@ impl WriteSupervisor {
         let since = self.content_began.elapsed();
         let waiting = self.lanes.waiting().0;
         let workers = u32::try_from(self.workers()).unwrap_or(u32::MAX).max(1);
-        let patience = (self.content_took * 2 / workers).min(GATHERING_IN_RUSH).max(processors::patience(GATHERING_IN_RUSH));
-        if since >= patience || waiting >= COMPANY_ROWS {
+        let patience = (self.content_took * 2 / workers).min(GATHERING_MAX).max(self.company.patience());
+        if since >= patience || waiting >= self.company.enough() {
             return true;
         }
         if !self.gathering && waiting > 0 {
@@ -276,6 +280,7 @@ impl WriteSupervisor {
             let places = self.workers().saturating_sub(self.in_flight.len()).max(1);
             let lanes = usize::from(crate::vocabulary::owner::CONTENT_LANES).div_ceil(places);
             let runs = self.lanes.take(false, self.bounds.rows, self.bounds.bytes, lanes);
+            self.company.came(runs.iter().map(|run| run.entries.len()).sum(), self.content_began);
             return Some(Retry { job: Arc::new(Job::Batch(runs)), attempts: 0, delivery: None });
         }
         if self.relayed.is_empty() {

@@ -28,7 +28,7 @@ use crate::vocabulary::owner::ShardIndex;
 /// Notices of one transaction, if it has more than one source's.
 const NOTICES_MAX: usize = 2000;
 /// The longest rest.
-const REST_MAX: Duration = Duration::from_millis(25);
+const REST_MAX: Duration = Duration::from_millis(5);
 
 /// What one source brought, and where its answer goes.
 struct Submission {

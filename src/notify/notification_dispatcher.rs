@@ -21,10 +21,10 @@ use crate::substrate::store::rows::{LaneRow, SourceLane};
 use crate::substrate::store::{NoticeMark, Store, StoreError, StoreErrorKind};
 use crate::support::chain::Chain;
 use crate::support::clock::Clock;
+use crate::support::company::Company;
 use crate::support::config::Notify;
 use crate::support::faults::planted;
 use crate::support::mailbox::{Envelope, Order, Ticket};
-use crate::support::processors;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
@@ -32,9 +32,12 @@ use crate::vocabulary::owner::{Lane, ShardIndex};
 const NOTICES_MAX: usize = 20_000;
 /// How long to wait before a shard that did not answer is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// From one look to the next at least as long as the look took, and where the processors are busy up to so long: many events cost little more
-/// than a few, in reading them and in each inbox shard's transaction.
-const GATHERING_IN_RUSH: Duration = Duration::from_millis(30);
+/// From one look to the next so many events are waited for, if they come within the time: many cost little more than a few, in reading them and
+/// in each inbox shard's transaction.
+const COMPANY_EVENTS: u32 = 512;
+const COMPANY_WITHIN: Duration = Duration::from_millis(100);
+/// Where less comes, at least as long as the look took, but no longer than this.
+const GATHERING_MAX: Duration = Duration::from_millis(5);
 /// How often windows that are due are looked for.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 /// How often the database learns how far the lanes are told.
@@ -86,6 +89,7 @@ pub struct NotificationDispatcher {
     delivering: HashSet<ShardIndex>,
     asking: HashSet<ShardIndex>,
     reported_at: Instant,
+    company: Company,
     /// Until then nothing is planned: events gather, or a plan failed, of all lanes or of one.
     plan_after: Option<Instant>,
     held: HashMap<Lane, Instant>,
@@ -115,6 +119,7 @@ impl NotificationDispatcher {
             delivering: HashSet::new(),
             asking: HashSet::new(),
             reported_at: Instant::now(),
+            company: Company::new(COMPANY_EVENTS, COMPANY_WITHIN, GATHERING_MAX),
             plan_after: None,
             held: HashMap::new(),
             draining: None,
@@ -196,8 +201,9 @@ impl NotificationDispatcher {
     /// Lets events gather before the next look. An event that was not planned to its end waits for nothing.
     fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
         let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
+        self.company.came(planned().map(|plan| plan.events).sum(), began);
         if planned().all(|plan| plan.open.is_none()) {
-            let pause = began.elapsed().min(GATHERING_IN_RUSH).max(processors::patience(GATHERING_IN_RUSH));
+            let pause = began.elapsed().min(GATHERING_MAX).max(self.company.patience());
             self.plan_after = Some(Instant::now() + pause);
             context.run_later(pause, Self::step);
         }

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod chain;
 pub mod clock;
+pub mod company;
 pub mod config;
 pub mod data_folder;
 pub mod error_kind;
