@@ -9,7 +9,9 @@ const WINDOW_MIN: u32 = 32;
 /// At the start the differences are large and time is short.
 const START_WINDOW_MIN: u32 = 8;
 /// What a doubling must bring at the start to go on.
-const START_GAIN: f64 = 0.1;
+const START_GAIN: f64 = 0.06;
+/// Windows on trial after which the best guess decides there.
+const START_ROUNDS_MAX: u32 = 4;
 /// A step at its widest, as a share of the limit.
 const STEP_MAX: f64 = 1.0 / 3.0;
 /// A step at its smallest. It is one for the limits that matter: a sharp peak can lose 5 % over two.
@@ -218,8 +220,13 @@ impl Search {
             Direction::Down => -DOWN_LOSS * self.step,
         };
         let clear = (gain - threshold).abs() > CLEAR_ERRORS * error;
-        if clear || self.starting || trial.rounds >= ROUNDS_MAX {
+        let rounds_max = if self.starting { START_ROUNDS_MAX } else { ROUNDS_MAX };
+        if clear || trial.rounds >= rounds_max {
             return if gain > threshold { self.accept(candidate, gain) } else { self.reject(gain) };
+        }
+        if self.starting {
+            // What the lower limit writes was seen when it was on trial itself.
+            return None;
         }
         trial.on_candidate = !trial.on_candidate;
         let (limit, reason) = if trial.on_candidate { (candidate, Reason::Trial) } else { (base_limit, Reason::Compare) };
