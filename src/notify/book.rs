@@ -15,7 +15,7 @@ use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
 /// Notices in one delivery: as many as make a transaction worth it, few enough not to hold up a shard's writes.
-const PARCEL_NOTICES_MAX: usize = 2000;
+pub const PARCEL_NOTICES_MAX: usize = 2000;
 
 /// Whose doing it was, shared by all who are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

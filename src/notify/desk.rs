@@ -1,8 +1,8 @@
 //! The desk of one destination: parcels of all dispatchers for one shard's inboxes, delivered together.
 //!
-//! Parcels come in from any number of sources; while one transaction is under way the next ones gather, and go into one transaction. Each
-//! source has a cursor of its own, so they need no order among each other. What is committed is told to the bus when everybody who reads the shard
-//! sees it, in the order of the commits.
+//! Parcels come in from any number of sources, each in a basket; while one transaction is under way the next ones gather, and go into one
+//! transaction. A basket that waits may still be filled further. Each source has a cursor of its own, so they need no order among each other.
+//! What is committed is told to the bus when everybody who reads the shard sees it, in the order of the commits.
 //! Where the processors are busy the desk rests after a transaction as long as it took: each carries more then, where many small ones would
 //! cost several times as much, and what was accepted is applied before everybody has heard of what was applied before it.
 //! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Ground;
-use super::book::Parcel;
+use super::book::{PARCEL_NOTICES_MAX, Parcel};
 use super::delivery::{self, DeliveryError, Tools};
 use super::unshown::Hiding;
 use crate::substrate::bus::{Bus, Hint};
@@ -30,15 +30,57 @@ const NOTICES_MAX: usize = 2000;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(5);
 
-/// What one source brought, and where its answer goes.
-struct Submission {
-    parcels: Arc<Vec<Parcel>>,
-    answer: oneshot::Sender<Result<(), DeliveryError>>,
+/// What one source brings to a desk, until the desk takes it.
+#[derive(Debug, Default)]
+pub struct Basket(Mutex<Option<Vec<Parcel>>>);
+
+impl Basket {
+    pub fn of(parcels: Vec<Parcel>) -> Self {
+        Self(Mutex::new(Some(parcels)))
+    }
+
+    /// Puts what is due now in the place of what was due before, if there is room for more and it was not taken.
+    pub fn refill(&self, due: impl FnOnce() -> Vec<Parcel>) {
+        if let Some(parcels) = lock(&self.0).as_mut()
+            && notices_of(parcels) < PARCEL_NOTICES_MAX
+        {
+            *parcels = due();
+        }
+    }
+
+    fn take_if(&self, fits: impl FnOnce(usize) -> bool) -> Option<Vec<Parcel>> {
+        lock(&self.0).take_if(|parcels| fits(notices_of(parcels)))
+    }
 }
 
-impl Submission {
-    fn notices(&self) -> usize {
-        self.parcels.iter().map(|parcel| parcel.notices.len()).sum()
+fn notices_of(parcels: &[Parcel]) -> usize {
+    parcels.iter().map(|parcel| parcel.notices.len()).sum()
+}
+
+/// What the desk took of a source, and how it fared.
+#[derive(Debug)]
+pub struct Delivered {
+    pub parcels: Vec<Parcel>,
+    pub result: Result<(), DeliveryError>,
+}
+
+/// One source's basket, and where its answer goes.
+struct Submission {
+    basket: Arc<Basket>,
+    answer: oneshot::Sender<Delivered>,
+}
+
+/// What was taken for one transaction.
+struct Taken {
+    parcels: Vec<Parcel>,
+    answer: oneshot::Sender<Delivered>,
+}
+
+impl Taken {
+    fn answer(self, result: Result<(), DeliveryError>) {
+        let Self { parcels, answer } = self;
+        // Whoever brought it may have stopped: it asks the destination how far it came.
+        let _stopped = answer.send(Delivered { parcels, result });
     }
 }
 
@@ -59,18 +101,21 @@ impl Desk {
         Self { ground, shard, ids, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::new(Instant::now()) }
     }
 
-    /// Delivers parcels of one source, with what others bring at the same time. `None`: whoever had the turn ended without an answer.
-    pub async fn deliver(&self, parcels: Arc<Vec<Parcel>>) -> Option<Result<(), DeliveryError>> {
+    /// Delivers what is in the basket of one source when its turn comes, with what others bring. `None`: whoever had the turn ended without an
+    /// answer.
+    pub async fn deliver(&self, basket: Arc<Basket>) -> Option<Delivered> {
         if planted("inbox::seq_outside") {
             // A planted fault needs somebody who delivers at the same time, as a process that should be dead would.
-            return Some(self.try_deliver(&parcels.iter().collect::<Vec<_>>()).await);
+            let parcels = basket.take_if(|_| true)?;
+            let result = self.try_deliver(&parcels.iter().collect::<Vec<_>>()).await;
+            return Some(Delivered { parcels, result });
         }
         let (answer, mut answered) = oneshot::channel();
-        lock(&self.waiting).push(Submission { parcels, answer });
+        lock(&self.waiting).push(Submission { basket, answer });
         let mut rested = self.turn.lock().await;
         loop {
             match answered.try_recv() {
-                Ok(result) => return Some(result),
+                Ok(delivered) => return Some(delivered),
                 Err(oneshot::error::TryRecvError::Closed) => return None,
                 Err(oneshot::error::TryRecvError::Empty) => {
                     tokio::time::sleep_until(*rested).await;
@@ -85,23 +130,23 @@ impl Desk {
     /// One transaction for those who came first.
     async fn deliver_next(&self) {
         let together = self.take();
-        let parcels: Vec<&Parcel> = together.iter().flat_map(|submission| submission.parcels.iter()).collect();
+        let parcels: Vec<&Parcel> = together.iter().flat_map(|taken| &taken.parcels).collect();
         metrics::histogram!("sosik_delivery_sources").record(together.len() as f64);
         let result = self.try_deliver(&parcels).await;
         if together.len() > 1 && result.is_err() {
             // Each for itself: most often one source was not where it thought. A database that is down is not asked again for each.
             let mut is_down = result.is_err_and(|error| error.is_down());
-            for submission in together {
-                let parcels: Vec<&Parcel> = submission.parcels.iter().collect();
+            for taken in together {
+                let parcels: Vec<&Parcel> = taken.parcels.iter().collect();
                 let alone = if is_down { Err(DeliveryError::Down) } else { self.try_deliver(&parcels).await };
                 is_down |= alone.as_ref().is_err_and(DeliveryError::is_down);
-                drop(submission.answer.send(alone));
+                taken.answer(alone);
             }
             return;
         }
         let mut result = Some(result);
-        for submission in together {
-            drop(submission.answer.send(result.take().unwrap_or(Ok(()))));
+        for taken in together {
+            taken.answer(result.take().unwrap_or(Ok(())));
         }
     }
 
@@ -149,14 +194,19 @@ impl Desk {
         result
     }
 
-    fn take(&self) -> Vec<Submission> {
+    /// Those who came first, as many as fit; the first in any case.
+    fn take(&self) -> Vec<Taken> {
         let mut waiting = lock(&self.waiting);
-        let mut notices = 0;
-        let fitting = waiting.iter().take_while(|submission| {
-            notices += submission.notices();
-            notices <= NOTICES_MAX
-        });
-        let count = fitting.count().max(1).min(waiting.len());
-        waiting.drain(..count).collect()
+        let (mut notices, mut taken) = (0, Vec::new());
+        for submission in &*waiting {
+            let fits = |count| {
+                notices += count;
+                taken.is_empty() || notices <= NOTICES_MAX
+            };
+            let Some(parcels) = submission.basket.take_if(fits) else { break };
+            taken.push(parcels);
+        }
+        let submissions = waiting.drain(..taken.len());
+        submissions.zip(taken).map(|(Submission { answer, .. }, parcels)| Taken { parcels, answer }).collect()
     }
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::runtime::Handle;
 
-use super::book::{Book, Parcel};
+use super::book::Book;
 use super::delivery::DeliveryError;
-use super::desk::Desk;
+use super::desk::{Basket, Delivered, Desk};
 use super::planner::{LaneAsked, LanePlan, OpenPages, PlanError, Planner};
 use super::retention::{self, Retention};
 use super::{Ground, Visible};
@@ -86,7 +86,8 @@ pub struct NotificationDispatcher {
     reporting: bool,
     forgetting: bool,
     forgotten_at: Option<Instant>,
-    delivering: HashSet<ShardIndex>,
+    /// With what waits at the destination's desk; there may be nothing of it any more.
+    delivering: HashMap<ShardIndex, Arc<Basket>>,
     asking: HashSet<ShardIndex>,
     reported_at: Instant,
     company: Company,
@@ -116,7 +117,7 @@ impl NotificationDispatcher {
             reporting: false,
             forgetting: false,
             forgotten_at: None,
-            delivering: HashSet::new(),
+            delivering: HashMap::new(),
             asking: HashSet::new(),
             reported_at: Instant::now(),
             company: Company::new(COMPANY_EVENTS, COMPANY_WITHIN, GATHERING_MAX),
@@ -183,6 +184,7 @@ impl NotificationDispatcher {
                 Ok(Ok(plans)) => {
                     dispatcher.gather(began, &plans, context);
                     plans.into_iter().for_each(|(lane, plan)| dispatcher.planned(lane, plan, context));
+                    dispatcher.refill();
                 }
                 Ok(Err(error)) => {
                     dispatcher.plan_after = Some(Instant::now() + RETRY_AFTER);
@@ -263,28 +265,35 @@ impl NotificationDispatcher {
         ));
     }
 
+    /// What waits at a desk takes with it what became due meanwhile.
+    fn refill(&self) {
+        for (destination, basket) in &self.delivering {
+            basket.refill(|| self.book.parcels(*destination));
+        }
+    }
+
     fn deliver(&mut self, destination: ShardIndex, context: &mut Context<Self>) {
-        if self.delivering.contains(&destination) {
+        if self.delivering.contains_key(&destination) {
             return;
         }
         let parcels = self.book.parcels(destination);
         if parcels.is_empty() {
             return;
         }
-        self.delivering.insert(destination);
         let Some(desk) = self.parts.desks.get(usize::from(destination.0)).map(Arc::clone) else { return };
-        let parcels = Arc::new(parcels);
+        let basket = Arc::new(Basket::of(parcels));
+        self.delivering.insert(destination, Arc::clone(&basket));
         let delivered = self.parts.runtime.spawn(async move {
             let began = Instant::now();
-            let result = desk.deliver(Arc::clone(&parcels)).await;
+            let delivered = desk.deliver(basket).await;
             metrics::histogram!("sosik_delivery_seconds").record(began.elapsed());
-            (result, parcels)
+            delivered
         });
         context.spawn(delivered.into_actor(self).map(move |delivered, dispatcher, context| {
             dispatcher.delivering.remove(&destination);
             match delivered {
-                Ok((Some(result), parcels)) => dispatcher.ended(destination, result, &parcels, context),
-                Ok((None, ..)) | Err(_) => {
+                Ok(Some(delivered)) => dispatcher.ended(destination, delivered, context),
+                Ok(None) | Err(_) => {
                     tracing::error!(shard = destination.0, "a delivery was cut short; asking how far it came");
                     context.run_later(RETRY_AFTER, move |dispatcher, context| dispatcher.ask_cursors(destination, context));
                 }
@@ -292,12 +301,13 @@ impl NotificationDispatcher {
         }));
     }
 
-    fn ended(&mut self, destination: ShardIndex, result: Result<(), DeliveryError>, parcels: &[Parcel], context: &mut Context<Self>) {
+    fn ended(&mut self, destination: ShardIndex, delivered: Delivered, context: &mut Context<Self>) {
+        let Delivered { parcels, result } = delivered;
         match result {
             Ok(()) => {
                 let notices: usize = parcels.iter().map(|parcel| parcel.notices.len()).sum();
                 metrics::counter!("sosik_notices_delivered_total").increment(notices as u64);
-                self.book.delivered(destination, parcels);
+                self.book.delivered(destination, &parcels);
                 self.step(context);
             }
             // It was told further than we knew: a commit succeeded although its answer did not come.
@@ -308,7 +318,7 @@ impl NotificationDispatcher {
 
     /// Leaves a destination alone for a while: it counts as being delivered to.
     fn hold(&mut self, destination: ShardIndex, time: Duration, context: &mut Context<Self>) {
-        self.delivering.insert(destination);
+        self.delivering.insert(destination, Arc::default());
         context.run_later(time, move |dispatcher, context| {
             dispatcher.delivering.remove(&destination);
             dispatcher.step(context);

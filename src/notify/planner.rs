@@ -59,8 +59,8 @@ pub struct LanePlan {
     pub open: Option<OpenPages>,
 }
 
-/// Who has muted which thread, as far as it was asked.
-type Quiet = HashMap<(PostId, UserId), bool>;
+/// Who has muted which thread, of those who were asked about: most are nobody.
+type Muted = HashSet<(PostId, UserId)>;
 
 /// The lines of one cause, one for each kind.
 #[derive(Debug, Clone)]
@@ -117,13 +117,12 @@ impl Planner {
             }
         }
         let rows = snapshot.rows_load(&needs).await?;
-        let mut quiet = Quiet::default();
         // Most likes and comments are for the authors of their posts, so these are asked for all at once.
-        ask(&mut snapshot, rows.posts.values().map(|row| (row.post, row.author)).collect(), &mut quiet).await?;
+        let mut muted = muted(&mut snapshot, rows.posts.values().map(|row| (row.post, row.author)).collect()).await?;
         let few = few_subscribers(&mut snapshot, &read).await?;
         for found in read {
             let lane = found.lane;
-            let plan = self.plan_lane(&mut snapshot, found, &Known { rows: &rows, few: &few }, &mut quiet).await;
+            let plan = self.plan_lane(&mut snapshot, found, &Known { rows: &rows, few: &few }, &mut muted).await;
             if plan.is_err() {
                 // Some of its comments may have been counted in already; they come again.
                 self.participants.forget_all();
@@ -138,7 +137,7 @@ impl Planner {
         snapshot: &mut Snapshot,
         lane: LaneRead,
         known: &Known<'_>,
-        quiet: &mut Quiet,
+        muted: &mut Muted,
     ) -> Result<LanePlan, PlanError> {
         let named = self.resolve(&lane.events).await?;
         let mut plan = LanePlan { lane: lane.lane, events: lane.events.len(), notices: Vec::new(), planned: lane.through, open: None };
@@ -157,9 +156,9 @@ impl Planner {
             if errands.is_empty() {
                 return Ok(plan);
             }
-            ask_quiet(snapshot, &errands, quiet).await?;
+            muted.extend(muted_by(snapshot, &errands, known.rows).await?);
             for (event, errand) in errands {
-                if let Some(open) = self.enter(event, errand, known.rows, quiet, &mut plan.notices).await? {
+                if let Some(open) = self.enter(event, errand, known.rows, muted, &mut plan.notices).await? {
                     // The rest of the lane waits until this event is planned to its end.
                     plan.planned = Position(event.position.0 - 1);
                     plan.open = Some(open);
@@ -229,7 +228,7 @@ impl Planner {
         event: &Event,
         errand: Errand,
         rows: &Rows,
-        quiet: &Quiet,
+        muted: &Muted,
         notices: &mut Vec<(ShardIndex, Notice)>,
     ) -> Result<Option<OpenPages>, PlanError> {
         let post = Objects::of(&event.happened).post;
@@ -238,7 +237,7 @@ impl Planner {
         let single = |recipient: UserId, what: What| self.addressed(event.position, recipient, &cause, what);
         match errand {
             Errand::Gather { recipient, group, post, comment } => {
-                if !post.is_some_and(|post| has_muted(quiet, post, recipient)) {
+                if !post.is_some_and(|post| muted.contains(&(post, recipient))) {
                     let line = InboxLine { group, actors: vec![event.author], count: 1, post, comment, created_at: event.accepted_at };
                     notices.push(single(recipient, What::Gather(Arc::new(line))));
                 }
@@ -262,7 +261,7 @@ impl Planner {
                 let kinds = people.values().copied().chain(crowd.map(|(_, kind)| kind));
                 let lines = Lines::of(event, kinds, post, comment);
                 let Some(crowd) = crowd else {
-                    let told = people.into_iter().filter(|(user, _)| !has_muted(quiet, post, *user));
+                    let told = people.into_iter().filter(|(user, _)| !muted.contains(&(post, *user)));
                     notices.extend(told.filter_map(|(user, kind)| Some(single(user, What::Entry(Arc::clone(lines.0.get(&kind)?))))));
                     return Ok(None);
                 };
@@ -379,32 +378,29 @@ async fn few_subscribers(snapshot: &mut Snapshot, lanes: &[LaneRead]) -> Result<
     Ok(first)
 }
 
-/// Asks which of these people have muted the threads of these posts, as far as it is not known.
-async fn ask(snapshot: &mut Snapshot, asked: Vec<(PostId, UserId)>, quiet: &mut Quiet) -> Result<(), StoreError> {
-    let unknown: Vec<(PostId, UserId)> = asked.into_iter().filter(|key| !quiet.contains_key(key)).collect();
-    let muted = muted(snapshot, unknown.clone()).await?;
-    quiet.extend(unknown.into_iter().map(|key| (key, muted.contains(&key))));
-    Ok(())
-}
-
-/// Asks it for everybody whom these errands are about; a crowd asks for itself, page by page.
-async fn ask_quiet(snapshot: &mut Snapshot, errands: &[(&Event, Errand)], quiet: &mut Quiet) -> Result<(), StoreError> {
+/// Which of the people whom these errands are about have muted its thread. The authors of posts were asked about before; a crowd asks for itself,
+/// page by page.
+async fn muted_by(snapshot: &mut Snapshot, errands: &[(&Event, Errand)], rows: &Rows) -> Result<Muted, StoreError> {
     let mut asked = Vec::new();
+    let mut ask = |post: PostId, user: UserId| {
+        if rows.posts.get(&post).is_none_or(|row| row.author != user) {
+            asked.push((post, user));
+        }
+    };
     for (_, errand) in errands {
         match errand {
-            Errand::Gather { recipient, post: Some(post), .. } => asked.push((*post, *recipient)),
-            Errand::Tell { people, crowd: None, post, .. } => asked.extend(people.keys().map(|user| (*post, *user))),
+            Errand::Gather { recipient, post: Some(post), .. } => ask(*post, *recipient),
+            Errand::Tell { people, crowd: None, post, .. } => people.keys().for_each(|user| ask(*post, *user)),
             _ => {}
         }
     }
-    ask(snapshot, asked, quiet).await
+    muted(snapshot, asked).await
 }
 
-fn has_muted(quiet: &Quiet, post: PostId, user: UserId) -> bool {
-    quiet.get(&(post, user)).copied().unwrap_or(false)
-}
-
-async fn muted(snapshot: &mut Snapshot, asked: Vec<(PostId, UserId)>) -> Result<HashSet<(PostId, UserId)>, StoreError> {
+async fn muted(snapshot: &mut Snapshot, asked: Vec<(PostId, UserId)>) -> Result<Muted, StoreError> {
+    if asked.is_empty() {
+        return Ok(Muted::new());
+    }
     let stored = snapshot.rows_load(&Needs { subscriptions: asked, ..Needs::default() }).await?.subscriptions;
     Ok(stored.into_iter().filter(|(_, row)| row.mode == SubscriptionMode::Muted).map(|(key, _)| key).collect())
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::book::{Book, Cause, Notice, Parcel, What};
+use super::book::{Book, Cause, Notice, PARCEL_NOTICES_MAX, Parcel, What};
 use super::delivery::{DeliveryError, Tools, close_windows, deliver};
-use super::desk::Desk;
+use super::desk::{Basket, Desk};
 use super::planner::{LaneAsked, OpenPages, Planner};
 use super::{Ground, Unshown, Visible};
 use crate::substrate::bus::{Hint, LocalBus};
@@ -400,6 +400,20 @@ fn told_of(post: PostId, comment: Option<CommentId>, seq: u64) -> InboxEntry {
     InboxEntry { seq, id: NotificationId::from_raw(seq), line: Arc::new(line), state: EntryState::Unread }
 }
 
+/// A desk for the author's inbox.
+fn desk_of(hamlet: &Arc<Hamlet>, tools: &Tools) -> Desk {
+    let (shard, ground) = (hamlet.place(&Owner::Inbox(AUTHOR)), Arc::clone(hamlet) as Arc<dyn Ground>);
+    let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(NOW)));
+    Desk::new(ground, shard, Arc::clone(&tools.ids), bus, clock)
+}
+
+/// Likes at these positions of a lane that was told up to `known`.
+fn parcel(lane: u16, known: u64, positions: impl IntoIterator<Item = u64>) -> Parcel {
+    let notices: Vec<Notice> = positions.into_iter().map(|position| like(position, u64::from(lane), true)).collect();
+    let (known, next) = (NoticeMark { position: Position(known), recipient: 0 }, notices[notices.len() - 1].mark);
+    Parcel { source: SourceLane { shard: ShardIndex(0), lane: Lane(lane) }, known, next, notices }
+}
+
 /// While one source's parcels are delivered, those of others gather and go together; what ails one of them is its own.
 #[tokio::test]
 async fn a_source_that_is_not_where_it_thought_fails_alone() {
@@ -407,17 +421,13 @@ async fn a_source_that_is_not_where_it_thought_fails_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = hamlet.store(hamlet.place(&Owner::Inbox(AUTHOR))).clone();
     let tools = tools(&folder);
-    let (shard, ground) = (hamlet.place(&Owner::Inbox(AUTHOR)), Arc::clone(&hamlet) as Arc<dyn Ground>);
-    let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(NOW)));
-    let desk = Desk::new(ground, shard, Arc::clone(&tools.ids), bus, clock);
-    let bring = |lane: u16, known: u64, position: u64| {
-        let known = NoticeMark { position: Position(known), recipient: 0 };
-        let notices = vec![like(position, u64::from(lane), true)];
-        let source = SourceLane { shard: ShardIndex(0), lane: Lane(lane) };
-        desk.deliver(Arc::new(vec![Parcel { source, known, next: notices[0].mark, notices }]))
+    let desk = desk_of(&hamlet, &tools);
+    let bring = async |lane, known| {
+        let delivered = desk.deliver(Arc::new(Basket::of(vec![parcel(lane, known, [5])]))).await;
+        delivered.map(|delivered| delivered.result)
     };
 
-    let (first, wrong, right, last) = tokio::join!(bring(3, 0, 5), bring(4, 2, 5), bring(5, 0, 5), bring(3, 0, 5));
+    let (first, wrong, right, last) = tokio::join!(bring(3, 0), bring(4, 2), bring(5, 0), bring(3, 0));
 
     assert!(matches!(first, Some(Ok(()))), "{first:?}");
     assert!(matches!(wrong, Some(Err(DeliveryError::Store(StoreError::Fenced)))), "{wrong:?}");
@@ -426,4 +436,51 @@ async fn a_source_that_is_not_where_it_thought_fails_alone() {
     close_windows(&store, &tools, NOW + 1000).await.expect("closes");
     let entries = store.snapshot().await.expect("a snapshot").inbox_after(AUTHOR, 0, 9).await.expect("entries");
     assert_eq!(entries.iter().map(|entry| entry.line.count).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_basket_that_waits_takes_with_it_what_becomes_due_meanwhile() {
+    let hamlet = Hamlet::with_followers(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = tools(&folder);
+    let desk = desk_of(&hamlet, &tools);
+    let store = hamlet.store(hamlet.place(&Owner::Inbox(AUTHOR)));
+    let (under_way, waiting) = (Arc::new(Basket::of(vec![parcel(3, 0, [5])])), Arc::new(Basket::of(vec![parcel(4, 0, [5])])));
+
+    // The desk takes the first, and cannot begin while somebody else writes to the shard.
+    let writing = store.begin().await.expect("begins");
+    let behind = async {
+        let mut waits = true;
+        while std::mem::take(&mut waits) {
+            under_way.refill(|| {
+                waits = true;
+                vec![parcel(3, 0, [5])]
+            });
+            tokio::task::yield_now().await;
+        }
+        let meanwhile = async {
+            under_way.refill(|| panic!("it was taken"));
+            waiting.refill(|| vec![parcel(4, 0, 5..=6)]);
+            drop(writing);
+        };
+        tokio::join!(desk.deliver(Arc::clone(&waiting)), meanwhile).0
+    };
+    let (first, second) = tokio::join!(desk.deliver(Arc::clone(&under_way)), behind);
+
+    for (lane, delivered, through) in [(3, first, 5), (4, second, 6)] {
+        let delivered = delivered.expect("an answer");
+        delivered.result.expect("delivered");
+        assert_eq!(delivered.parcels[0].next.position, Position(through), "the answer for lane {lane}");
+        let cursors = store.snapshot().await.expect("a snapshot").notice_cursors().await.expect("cursors");
+        let source = SourceLane { shard: ShardIndex(0), lane: Lane(lane) };
+        assert_eq!(cursors[&source].position, Position(through), "the cursor of lane {lane}");
+    }
+}
+
+#[test]
+fn a_full_basket_is_left_as_it_is() {
+    let full = PARCEL_NOTICES_MAX as u64;
+    let basket = Basket::of(vec![parcel(3, 0, 1..=full)]);
+
+    basket.refill(|| panic!("there is no room for more"));
 }

@@ -229,8 +229,12 @@ fn collect(prepared: &mut rusqlite::CachedStatement<'_>, found: &mut Vec<FileLin
     let columns = prepared.column_count();
     let mut rows = prepared.raw_query();
     while let Some(row) = rows.next()? {
-        let cells = (0..columns).map(|index| Ok(FileValue::try_from(row.get_ref(index)?)?));
-        found.push(FileLine(cells.collect::<Result<_, rusqlite::Error>>()?));
+        // Of its full length at once: collecting what may fail would let it grow by steps.
+        let mut cells = Vec::with_capacity(columns);
+        for index in 0..columns {
+            cells.push(FileValue::try_from(row.get_ref(index)?)?);
+        }
+        found.push(FileLine(cells));
     }
     Ok(())
 }

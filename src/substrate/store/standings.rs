@@ -61,7 +61,12 @@ impl WriteTx {
     /// One for each key.
     pub async fn standings(&mut self, keys: Vec<StandingKey>) -> Result<HashMap<StandingKey, StandingRow>, StoreError> {
         let lines = self.link.ask::<StandingRow, _>(keys, STANDINGS_MAX, question).await?;
-        Ok(lines.iter().map(read).collect::<Result<_, _>>()?)
+        let mut standings = HashMap::with_capacity(lines.len());
+        for line in &lines {
+            let (key, row) = read(line)?;
+            standings.insert(key, row);
+        }
+        Ok(standings)
     }
 }
 
