@@ -148,8 +148,8 @@ pub struct WriteSupervisor {
     /// When the last batch of content began, how long the last one took that has ended, and whether a next one waits for company.
     content_began: Instant,
     content_took: Duration,
-    company: Company,
     gathering: bool,
+    company: Company,
     paused: bool,
     pause: Duration,
     failures_in_row: u32,
@@ -191,8 +191,8 @@ impl WriteSupervisor {
             relayed: Vec::new(),
             content_began: Instant::now(),
             content_took: Duration::ZERO,
-            company,
             gathering: false,
+            company,
             paused: false,
             pause: PAUSE_FIRST,
             failures_in_row: 0,
@@ -227,8 +227,10 @@ impl WriteSupervisor {
         for entry in self.shard().take_urgent(URGENT_ROWS_MAX * 8) {
             self.queue(entry);
         }
+        let mut content_is_due = false;
         while !self.paused && self.in_flight.len() < self.workers() {
-            let content_is_due = self.content_is_due(context);
+            // What was waited for goes to all workers that are idle.
+            content_is_due = content_is_due || self.content_is_due(context);
             let Some(next) = self.next_job(content_is_due) else { break };
             self.start(next, context);
         }
@@ -246,10 +248,10 @@ impl WriteSupervisor {
     /// transaction costs its share of the processor whatever its size.
     fn content_is_due(&mut self, context: &mut Context<Self>) -> bool {
         let since = self.content_began.elapsed();
-        let waiting = self.lanes.waiting().0;
+        let (waiting, bytes) = self.lanes.waiting();
         let workers = u32::try_from(self.workers()).unwrap_or(u32::MAX).max(1);
         let patience = (self.content_took * 2 / workers).min(GATHERING_MAX).max(self.company.patience());
-        if since >= patience || waiting >= self.company.enough() {
+        if since >= patience || waiting >= self.company.enough() || bytes >= self.bounds.bytes {
             return true;
         }
         if !self.gathering && waiting > 0 {

@@ -256,6 +256,7 @@ impl NotificationDispatcher {
                 match read {
                     Ok(Ok(cursors)) => {
                         dispatcher.book.set_cursors(destination, &cursors);
+                        dispatcher.refill();
                         dispatcher.step(context);
                     }
                     Ok(Err(error)) => dispatcher.try_later(destination, &DeliveryError::Store(error), context),

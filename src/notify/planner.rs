@@ -378,7 +378,7 @@ async fn few_subscribers(snapshot: &mut Snapshot, lanes: &[LaneRead]) -> Result<
     Ok(first)
 }
 
-/// Which of the people whom these errands are about have muted its thread. The authors of posts were asked about before; a crowd asks for itself,
+/// Which of the people whom these errands are about have muted the thread. The authors of posts were asked about before; a crowd asks for itself,
 /// page by page.
 async fn muted_by(snapshot: &mut Snapshot, errands: &[(&Event, Errand)], rows: &Rows) -> Result<Muted, StoreError> {
     let mut asked = Vec::new();

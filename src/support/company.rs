@@ -18,7 +18,7 @@ pub struct Company {
     /// If a good load comes within this time, it is waited for.
     longest: Duration,
     /// How long to wait if it does not.
-    shortest: Duration,
+    otherwise: Duration,
     counted_since: Instant,
     counted: u32,
     /// How long a good load took to come, when it was last counted.
@@ -26,8 +26,8 @@ pub struct Company {
 }
 
 impl Company {
-    pub fn new(enough: u32, longest: Duration, shortest: Duration) -> Self {
-        Self { enough, longest, shortest, counted_since: Instant::now(), counted: 0, load_takes: None }
+    pub fn new(enough: u32, longest: Duration, otherwise: Duration) -> Self {
+        Self { enough, longest, otherwise, counted_since: Instant::now(), counted: 0, load_takes: None }
     }
 
     /// So many rows came since it was last said.
@@ -51,7 +51,7 @@ impl Company {
     }
 
     fn wanted(&self) -> Duration {
-        self.load_takes.filter(|takes| *takes <= self.longest).unwrap_or(self.shortest)
+        self.load_takes.filter(|takes| *takes <= self.longest).unwrap_or(self.otherwise)
     }
 }
 

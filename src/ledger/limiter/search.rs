@@ -162,7 +162,12 @@ impl Search {
         if *windows_left > 0 && !drifted {
             return None;
         }
-        self.stand = full;
+        if self.starting && !drifted {
+            // Together with what it wrote on trial: at the start windows are small.
+            self.stand.join(&full);
+        } else {
+            self.stand = full;
+        }
         if drifted {
             self.look_again();
         }
@@ -225,7 +230,8 @@ impl Search {
             return if gain > threshold { self.accept(candidate, gain) } else { self.reject(gain) };
         }
         if self.starting {
-            // What the lower limit writes was seen when it was on trial itself.
+            // Time is short: what the lower limit writes is not looked at again.
+            trial.unfilled = 0;
             return None;
         }
         trial.on_candidate = !trial.on_candidate;
