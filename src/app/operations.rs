@@ -15,7 +15,7 @@ use crate::intake::{Intake, SubmitError};
 use crate::ledger::limiter::Limiter;
 use crate::ledger::shard_plan::{ShardPlan, Wanted};
 use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
-use crate::ledger::{Ledger, Shard, standbys};
+use crate::ledger::{Ledger, Shard, settlement, standbys};
 use crate::stream::desk::Desk;
 use crate::substrate::store::rows::{DeadLetterRow, Rows};
 use crate::substrate::store::{Store, StoreError};
@@ -211,6 +211,7 @@ impl Operations for Operator {
         async move {
             let (shard, row) = self.letter(write).await?;
             let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
+            settlement::set_aside(&self.ledger, &entry);
             // Appended first: a crash in between leaves the letter, and a second retry finds the object there.
             self.intake.append_again(entry).await.map_err(not_taken)?;
             self.forget_letter(shard, &row).await
@@ -231,6 +232,7 @@ impl Operations for Operator {
                 // Later than what is kept for its key, also where the clock was set back.
                 accepted_at: self.ledger.clock.now().max(entry.accepted_at + 1),
             };
+            settlement::set_aside(&self.ledger, &entry);
             let authors = &self.ledger.shard_of(&Owner::User(entry.author)).store;
             let mut transaction = authors.begin().await.map_err(unreadable)?;
             transaction.rows_save(&Rows { kept_writes: vec![(entry.author, kept)], ..Rows::default() }).await.map_err(unreadable)?;

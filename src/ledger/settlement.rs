@@ -302,10 +302,11 @@ fn when_lane_seen(ledger: &Ledger, shard: ShardIndex, lane: Lane, news: impl FnO
     if ledger.is_staged(shard, lane) { standbys::when_seen(ledger, shard, news) } else { news(ledger) }
 }
 
-/// It stays accepted, as the dead letter says from now on, and is no longer laid over.
-fn set_aside(ledger: &Ledger, entry: &Entry) {
+/// It stays accepted, as the dead letter says from now on, and is no longer laid over. An operator who has seen the letter may be faster than the
+/// worker that wrote it.
+pub fn set_aside(ledger: &Ledger, entry: &Entry) {
     ledger.pending.remove(entry);
-    ledger.writes.set_aside(entry.write);
+    ledger.writes.set_aside(entry.write, entry.position);
 }
 
 fn told_sessions(ledger: &Ledger, happened: &Happened) {

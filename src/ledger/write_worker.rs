@@ -267,6 +267,8 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
     let payload = encode_events(std::slice::from_ref(&event))?;
     transaction.events_insert(&[EventsRow { lane: run.lane, position: entry.position, payload }]).await?;
     transaction.commit().await?;
+    #[cfg(feature = "faults")]
+    crate::support::faults::gate("worker::holds_burial").await;
     settlement::batch_committed(ledger, shard.index, moves.to_vec(), Rows::default());
 
     tracing::error!(shard = %shard.name, write.id = %entry.write, position = %entry.position, %error, "an entry could not be applied and is a dead letter");

@@ -99,9 +99,12 @@ impl Writes {
         lock(self.stripe(write)).waiters.remove(&write);
     }
 
-    /// A dead letter holds this write: it is asked for there, and nobody here will settle it.
-    pub fn set_aside(&self, write: WriteId) {
+    /// A dead letter holds this write: it is asked for there, and nobody here will settle it, unless it was retried meanwhile, at another position.
+    pub fn set_aside(&self, write: WriteId, position: Position) {
         let mut stripe = lock(self.stripe(write));
+        if stripe.waiting.get(&write).is_some_and(|waiting| waiting.position != position) {
+            return;
+        }
         stripe.waiters.remove(&write);
         stripe.waiting.remove(&write);
         give_back(&mut stripe.waiting);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 
 use crate::support::client::{Answer, PASSWORD, Person, nonce, within};
-use crate::support::faults;
+use crate::support::faults::{self, Gate};
 use crate::support::server::{Server, Settings};
 
 /// The word that no worker can stand.
@@ -131,6 +131,20 @@ async fn a_discarded_dead_letter_is_rejected_for_good() {
         assert_eq!(buried.letters().await, [""; 0]);
         buried.restart_with(Settings::default().panics_expected()).await;
     }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_rejected_though_an_operator_is_faster_than_the_worker_that_wrote_it() {
+    let gate = Gate::closed();
+    let mut buried = Buried::under(poisoned().fault((faults::HOLDS_BURIAL, &gate.action()))).await;
+    gate.is_reached().await;
+
+    buried.operate("discard").await.expect(204);
+    assert_eq!(buried.ann.write_state(&buried.write()).await, "rejected");
+    gate.let_through();
+
+    buried.restart_with(Settings::default().panics_expected()).await;
+    assert_eq!(buried.ann.write_state(&buried.write()).await, "rejected");
 }
 
 #[tokio::test]

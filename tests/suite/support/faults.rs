@@ -63,6 +63,8 @@ pub(crate) const AFTER_COMMIT: &str = "worker::after_commit";
 /// ledger worker: with a batch in hand, before its transaction begins, and before it commits. Places for a [`Gate`].
 pub(crate) const HOLDS_BATCH: &str = "worker::holds_batch";
 pub(crate) const HOLDS_TRANSACTION: &str = "worker::holds_transaction";
+/// worker: a gate after the commit of a dead letter, before anybody here hears of it.
+pub(crate) const HOLDS_BURIAL: &str = "worker::holds_burial";
 /// store: with `return`, a lane is moved on from wherever it stands. Breaks G2 beside a worker that should be dead.
 pub(crate) const SKIP_COMPARE: &str = "lanes::skip_compare";
 /// store: with `return`, rows are saved without "only if the stored position is lower", and a batch is applied newest first. Breaks G5.
