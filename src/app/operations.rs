@@ -211,7 +211,6 @@ impl Operations for Operator {
         async move {
             let (shard, row) = self.letter(write).await?;
             let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
-            settlement::set_aside(&self.ledger, &entry);
             // Appended first: a crash in between leaves the letter, and a second retry finds the object there.
             self.intake.append_again(entry).await.map_err(not_taken)?;
             self.forget_letter(shard, &row).await

@@ -168,3 +168,30 @@ impl Stripe {
 fn is_final(progress: Progress) -> bool {
     matches!(progress, Progress::Visible { .. } | Progress::Rejected { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITE: WriteId = WriteId::from_raw(9);
+
+    fn waiting(position: u64) -> Waiting {
+        Waiting { position: Position(position), locator: Locator(0), shard: ShardIndex(0) }
+    }
+
+    #[test]
+    fn a_write_that_was_retried_is_not_set_aside_with_its_first_try() {
+        let writes = Writes::default();
+        writes.accepted(WRITE, waiting(4));
+        writes.accepted(WRITE, waiting(7));
+        let mut word = writes.watch(WRITE, true);
+
+        writes.set_aside(WRITE, Position(4));
+        assert_eq!(writes.known(WRITE), Some(Known::Waiting(waiting(7))));
+        assert_eq!(word.try_recv(), Err(oneshot::error::TryRecvError::Empty), "whoever waits for the retry still waits");
+
+        writes.set_aside(WRITE, Position(7));
+        assert_eq!(writes.known(WRITE), None);
+        assert_eq!(word.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}

@@ -30,7 +30,7 @@ const NOTICES_MAX: usize = 2000;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(5);
 
-/// What one source brings to a desk, until the desk takes it.
+/// What one source brings to a desk, until the desk takes it. The default is one that was taken.
 #[derive(Debug, Default)]
 pub struct Basket(Mutex<Option<Vec<Parcel>>>);
 
