@@ -6,7 +6,7 @@
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{self, HeaderMap};
 
-use super::Door;
+use super::{Door, routed_path};
 use crate::api::auth::cookies;
 use crate::api::call::Caller;
 use crate::api::origin::Provenance;
@@ -18,12 +18,16 @@ use crate::support::faults::planted;
 /// Calls that sign in: what credential they came with does not matter.
 const SIGNING_IN: [&str; 3] = ["/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh"];
 
+/// What the admin listener shows to whoever reaches it: probes, metrics, and the dashboard, which asks for a token itself.
+const OPEN_TO_ALL: [&str; 4] = ["/livez", "/readyz", "/metrics", "/"];
+const DASHBOARD: &str = "/dashboard/";
+
 /// Fills in who asks. On the admin listener it also keeps out who is no operator, before anything says what exists.
 pub(super) async fn check(services: &Services, door: Door, request: &ServiceRequest, caller: &mut Caller) -> Result<(), Problem> {
-    let path = request.path();
+    let path = routed_path(request.request());
     let counts = match door {
         Door::Public => path.starts_with("/v1/") && !SIGNING_IN.contains(&path),
-        Door::Admin => path.starts_with("/admin"),
+        Door::Admin => !OPEN_TO_ALL.contains(&path) && !path.starts_with(DASHBOARD),
     };
     if !counts {
         return Ok(());

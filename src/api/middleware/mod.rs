@@ -22,7 +22,7 @@ use std::sync::Arc;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header;
-use actix_web::{Error, HttpMessage, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 
 pub(super) use self::connection::Connection;
@@ -116,6 +116,11 @@ where
     }
 }
 
+/// The path as the router reads it, with `%61` for `a` undone: what a step decides by the path must hold for the handler that is found by it.
+fn routed_path(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
+}
+
 /// The checks before the handler. `Some` is an answer that needs no handler.
 async fn before(services: &Services, door: Door, request: &ServiceRequest) -> Result<Option<HttpResponse>, Problem> {
     host_and_framing::check(request)?;
@@ -125,7 +130,7 @@ async fn before(services: &Services, door: Door, request: &ServiceRequest) -> Re
     let (address, behind_proxy) = client_address::of(&services.settings, request);
     let mut caller = Caller { address, ..Caller::default() };
     // Only cookies and sockets ask for our own origin.
-    let path = request.path();
+    let path = routed_path(request.request());
     let counts = request.headers().contains_key(header::COOKIE) || path.starts_with("/v1/auth/") || path == "/v1/stream";
     let own = counts.then(|| OwnOrigin::of(&services.settings, request.headers(), behind_proxy));
     caller.secure = own.as_ref().is_none_or(OwnOrigin::is_secure);
@@ -139,7 +144,7 @@ async fn before(services: &Services, door: Door, request: &ServiceRequest) -> Re
 fn render_problem(id: &RequestId, response: &mut ServiceResponse<BoxBody>) {
     let Some(error) = response.response().error() else { return };
     let request = response.request();
-    let write = !request.method().is_safe() && request.path().starts_with("/v1/");
+    let write = !request.method().is_safe() && routed_path(request).starts_with("/v1/");
     let rendered = match error.as_error::<Problem>() {
         Some(problem) => {
             if problem.closes() {
@@ -168,7 +173,7 @@ fn nearest(status: u16) -> Problem {
 /// The fields that every answer carries.
 fn after(services: &Services, id: &RequestId, response: &mut ServiceResponse<BoxBody>) {
     let cross_origin = cors::headers(&services.settings, response.request().headers());
-    let area = security_headers::Area::of(response.request().path());
+    let area = security_headers::Area::of(routed_path(response.request()));
     let failed = response.status().is_client_error() || response.status().is_server_error();
     let headers = response.headers_mut();
     id.put(headers);

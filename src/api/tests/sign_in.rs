@@ -78,6 +78,18 @@ async fn a_bad_credential_does_not_keep_anybody_from_signing_in() {
 }
 
 #[actix_web::test]
+async fn a_bad_credential_is_never_taken_for_nobody_however_the_address_is_written() {
+    let stage = Stage::new();
+
+    for path in ["/v1/posts/42", "/%761/posts/42", "/v1/%70osts/42", "/v%31/feed"] {
+        let forged = request(Method::GET, path).insert_header(("authorization", "Bearer forged"));
+        stage.send(forged).await.problem("unauthenticated", 401);
+        let cookie = request(Method::GET, path).insert_header(("cookie", "__Host-sosik-access=forged"));
+        stage.send(cookie).await.problem("unauthenticated", 401);
+    }
+}
+
+#[actix_web::test]
 async fn cookies_have_their_prefixes_and_attributes_and_the_body_has_no_token() {
     let stage = Stage::new();
 
