@@ -196,7 +196,7 @@ impl App {
         }
         load_revocations(&accounts, &ledger, &intake, &mut tasks).await;
         tasks.start("looking at the processors", processors::watch());
-        housekeeping::start(&ledger, &intake, tokens, Arc::clone(&telemetry), &mut tasks);
+        housekeeping::start(&ledger, &intake, &config.auth, tokens, Arc::clone(&telemetry), &mut tasks);
         let start_again = watch_primaries(&config, &ledger, &opened.expectations, &mut tasks);
         journal_keeper::start(&ledger, Arc::clone(&opened.expectations), config.journal.max_bytes, &mut tasks);
 

@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::substrate::store::PURGE_ROWS_MAX;
 use crate::support::auth::token::Tokens;
 use crate::support::chain::Chain;
+use crate::support::config::Auth;
 use crate::support::telemetry::Telemetry;
 
 /// How often something is done.
@@ -17,16 +18,19 @@ const TICK: Duration = Duration::from_secs(1);
 const FORGET_EVERY: u64 = 600;
 /// Ticks between two foldings of the metrics and roundings-up of the rate limits.
 const TIDY_EVERY: u64 = 5;
-/// Ended sessions are kept for so long, in milliseconds: no token of theirs can be good any more.
+/// Sessions that are over are kept for so long, in milliseconds: no token of theirs can be good any more.
 const SESSIONS_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 struct Housekeeper {
     ledger: Arc<Ledger>,
+    /// How long after its last use a session is over, in milliseconds.
+    refresh_ttl_ms: u64,
 }
 
 /// Starts the rounds; they end with the runtime.
-pub(super) fn start(ledger: &Arc<Ledger>, intake: &Intake, tokens: Arc<Tokens>, telemetry: Arc<Telemetry>, tasks: &mut Tasks) {
-    let keeper = Housekeeper { ledger: Arc::clone(ledger) };
+pub(super) fn start(ledger: &Arc<Ledger>, intake: &Intake, auth: &Auth, tokens: Arc<Tokens>, telemetry: Arc<Telemetry>, tasks: &mut Tasks) {
+    let refresh_ttl_ms = u64::try_from(auth.refresh_ttl.as_millis()).unwrap_or(u64::MAX);
+    let keeper = Housekeeper { ledger: Arc::clone(ledger), refresh_ttl_ms };
     let intake = intake.clone();
     tasks.start("housekeeping", async move {
         let mut ticks = tokio::time::interval(TICK);
@@ -63,12 +67,12 @@ impl Housekeeper {
     /// Takes away what is past its time, some rows at a time so that writes do not wait long.
     async fn forget(&self) {
         let now = self.ledger.clock.now();
+        let ended_before = now.saturating_sub(SESSIONS_KEPT_MS);
+        let unused_since = ended_before.saturating_sub(self.refresh_ttl_ms);
         for shard in &self.ledger.shards {
             loop {
                 let forgotten = match shard.store.kept_writes_purge(now).await {
-                    Ok(writes) => {
-                        shard.store.sessions_purge(now.saturating_sub(SESSIONS_KEPT_MS)).await.map(|sessions| writes.max(sessions))
-                    }
+                    Ok(writes) => shard.store.sessions_purge(ended_before, unused_since).await.map(|sessions| writes.max(sessions)),
                     Err(error) => Err(error),
                 };
                 match forgotten {

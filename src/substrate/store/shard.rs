@@ -230,11 +230,12 @@ impl Store {
         Ok(purged)
     }
 
-    /// Forgets sessions that ended, or were used last, before `before`, at most [`PURGE_ROWS_MAX`] of each; answers how many.
-    pub async fn sessions_purge(&self, before: Millis) -> Result<u64, StoreError> {
+    /// Forgets sessions that ended before `ended_before`, or were not used since `unused_since`, at most [`PURGE_ROWS_MAX`] of each; answers
+    /// how many.
+    pub async fn sessions_purge(&self, ended_before: Millis, unused_since: Millis) -> Result<u64, StoreError> {
         let tx = self.begin().await?;
         let mut purged = 0;
-        for column in [sessions::Column::EndedAt, sessions::Column::LastUsedAt] {
+        for (column, before) in [(sessions::Column::EndedAt, ended_before), (sessions::Column::LastUsedAt, unused_since)] {
             let over = Query::select()
                 .column(sessions::Column::Session)
                 .from(sessions::Entity)

@@ -193,17 +193,20 @@ async fn dead_letters_are_kept_whole_and_found_by_their_author(shard: TestShard)
 
 async fn old_sessions_are_forgotten(shard: TestShard) {
     let mut rows = Rows::default();
-    for (raw, last_used_at, ended_at) in [(1, 500, Some(99)), (2, 500, Some(100)), (3, 99, None), (4, 100, None), (5, 50, Some(60))] {
+    let (ended_before, unused_since) = (100, 30);
+    for (raw, last_used_at, ended_at) in
+        [(1, 500, Some(99)), (2, 500, Some(100)), (3, 29, None), (4, 30, None), (5, 50, Some(60)), (6, 99, None)]
+    {
         rows.sessions.insert(SessionId::from_raw(raw), SessionRow { last_used_at, ended_at, ..session_row(raw, 1, 1) });
     }
     shard.save(&rows).await;
 
-    assert_eq!(shard.store.sessions_purge(100).await.expect("purges"), 3);
+    assert_eq!(shard.store.sessions_purge(ended_before, unused_since).await.expect("purges"), 3);
 
     let needs = Needs { sessions: rows.sessions.keys().copied().collect(), ..Needs::default() };
     let mut left: Vec<u64> = shard.load(&needs).await.sessions.keys().map(|session| session.raw()).collect();
     left.sort_unstable();
-    assert_eq!(left, [2, 4]);
+    assert_eq!(left, [2, 4, 6], "who stays away for a while comes back with the token that he has");
 }
 
 async fn a_caller_who_waits_too_long_in_line_is_told_that_the_shard_is_unavailable(shard: TestShard) {
