@@ -6,7 +6,7 @@ use super::call::{Answer, Call};
 use super::paging::PageRequest;
 use super::problem::Problem;
 use super::representation::{Post, User};
-use super::{reply, writes};
+use super::{entity_tag, reply, writes};
 use crate::intake::Wish;
 use crate::ledger::view::{PostView, UserRef};
 use crate::vocabulary::ids::PostId;
@@ -36,7 +36,8 @@ pub(super) async fn edit_profile(call: Call, payload: Payload) -> Answer {
         given => given.flatten(),
     };
     let bio = members.nullable("bio", Bio::parse)?;
-    writes::submit_small(&call, author, Wish::EditProfile { display_name, bio }).await
+    let if_revision = entity_tag::wanted_revision(call.headers())?;
+    writes::submit_small(&call, author, Wish::EditProfile { display_name, bio, if_revision }).await
 }
 
 /// `GET /v1/users/{user}/posts`

@@ -29,7 +29,7 @@ pub enum Wish {
     SetFollow { followee: UserId, notify: Option<FollowNotify> },
     SetBlock { other: UserId, blocking: bool },
     SetMute { other: UserId, muting: bool },
-    EditProfile { display_name: Option<DisplayName>, bio: Option<Option<Bio>> },
+    EditProfile { display_name: Option<DisplayName>, bio: Option<Option<Bio>>, if_revision: Option<Position> },
     MarkRead { mark: ReadMark },
     SetPreferences { preferences: Preferences },
 }
@@ -146,10 +146,24 @@ impl Wish {
             Self::SetFollow { followee, notify } => Command::SetFollow { followee, notify },
             Self::SetBlock { other, blocking } => Command::SetBlock { other, blocking },
             Self::SetMute { other, muting } => Command::SetMute { other, muting },
-            Self::EditProfile { display_name, bio } => Command::EditProfile { display_name, bio },
+            Self::EditProfile { display_name, bio, if_revision: None } => Command::EditProfile { display_name, bio },
+            Self::EditProfile { display_name, bio, if_revision: Some(revision) } => Command::EditProfileIf { revision, display_name, bio },
             Self::MarkRead { mark } => Command::MarkRead { mark },
             Self::SetPreferences { preferences } => Command::SetPreferences { preferences },
         }
+    }
+
+    /// The same without what `If-Match` named.
+    pub(super) fn unconditional(mut self) -> Self {
+        match &mut self {
+            Self::EditPost { if_revision, .. }
+            | Self::DeletePost { if_revision, .. }
+            | Self::EditComment { if_revision, .. }
+            | Self::DeleteComment { if_revision, .. }
+            | Self::EditProfile { if_revision, .. } => *if_revision = None,
+            _ => {}
+        }
+        self
     }
 
     /// Whether it makes an object that needs an id.

@@ -48,7 +48,7 @@ pub fn topics_of(command: &Command) -> impl Iterator<Item = Topic> + use<> {
         | Command::SetCommentLike { post, .. } => (Some(Topic::Post(*post)), None),
         Command::SetFollow { followee: other, .. } | Command::SetBlock { other, .. } => (Some(Topic::Pair(*other)), Some(Topic::Pairs)),
         Command::SetMute { other, .. } => (Some(Topic::Pair(*other)), None),
-        Command::EditProfile { .. } => (Some(Topic::Profile), None),
+        Command::EditProfile { .. } | Command::EditProfileIf { .. } => (Some(Topic::Profile), None),
         _ => (None, None),
     };
     first.into_iter().chain(second)

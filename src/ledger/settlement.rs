@@ -205,7 +205,7 @@ pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: P
                 ledger.blocks.changed(entry.author);
                 ledger.blocks.changed(*other);
             }
-            Command::EditProfile { .. } => ledger.cards.forget(entry.author),
+            Command::EditProfile { .. } | Command::EditProfileIf { .. } => ledger.cards.forget(entry.author),
             _ => {}
         }
     }

@@ -131,6 +131,12 @@ pub enum Command {
     SetPreferences {
         preferences: Preferences,
     },
+    /// As [`Command::EditProfile`], if the profile is still the one that `If-Match` named.
+    EditProfileIf {
+        revision: Position,
+        display_name: Option<DisplayName>,
+        bio: Option<Option<Bio>>,
+    },
 }
 
 /// A session to open. Its refresh token is of generation 0.
@@ -212,6 +218,7 @@ impl Command {
             Self::Register { username, .. } => Owner::Name(NameKey::of_username(username)),
             Self::AdoptSubject { issuer, subject, .. } => Owner::Name(NameKey::of_subject(issuer, subject)),
             Self::EditProfile { .. }
+            | Self::EditProfileIf { .. }
             | Self::OpenSession { .. }
             | Self::RotateSession { .. }
             | Self::EndSession { .. }
@@ -242,7 +249,7 @@ impl Command {
             Self::SetBlock { blocking: false, .. } => WriteKind::BlockUnset,
             Self::SetMute { muting: true, .. } => WriteKind::MuteSet,
             Self::SetMute { muting: false, .. } => WriteKind::MuteUnset,
-            Self::EditProfile { .. } => WriteKind::ProfileEdit,
+            Self::EditProfile { .. } | Self::EditProfileIf { .. } => WriteKind::ProfileEdit,
             Self::MarkRead { .. } => WriteKind::NotificationsRead,
             Self::SetPreferences { .. } => WriteKind::PreferencesSet,
             Self::Register { .. }

@@ -296,6 +296,7 @@ fn users() -> Vec<Operation> {
         of("get", "/v1/users/me", "get_me", "Oneself.").signed_in().object("User"),
         of("patch", "/v1/users/me", "edit_profile", "Change one's profile. Answered 200 once committed.")
             .write()
+            .conditional()
             .optional_body("ProfileEdit"),
         of("get", "/v1/users/{user}", "get_user", "A user.").open().object("User"),
         of("get", "/v1/users/{user}/posts", "list_user_posts", "A user's posts, newest first.").open().page("PostPage"),

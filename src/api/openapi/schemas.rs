@@ -9,8 +9,12 @@ use crate::api::problem::ProblemName;
 use crate::vocabulary::entry::{InboxLine, NotificationKind, ReadMark};
 use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody, Username};
 
-/// What the texts may not hold: control characters but tab and newline. Blank texts are refused besides.
-const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*[!-~][^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$";
+/// What the texts may not hold: control characters but tab and newline. One character at least must be no white space, and show something.
+const TEXT_PATTERN: &str = concat!(
+    r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*",
+    r"[^\s\u0000-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180E\u200B-\u200F\u202A-\u202E\u2060-\u206F\u2800\u3164\uFEFF\uFFA0]",
+    r"[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$"
+);
 /// Of the 19-digit numbers only some fit 63 bits; ids are made that long from the year 2032 on, and reach a leading 9 in 2093.
 const ID_PATTERN: &str = "^([1-9][0-9]{0,17}|[1-8][0-9]{18})$";
 const TIME_PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$";
@@ -348,11 +352,11 @@ pub(super) fn parameters() -> Value {
             json!({"type": "string", "pattern": "^[0-9a-f]{16}:[0-9]{1,18}$"})),
         "cookies": query("cookies", json!({"type": "boolean", "default": false})),
         "idempotency_key": header("Idempotency-Key", "Repeats with the same key take effect once.",
-            json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"})),
+            json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[!#-\[\]-~]+$"})),
         "prefer": header("Prefer", &format!("`wait=5` holds the answer until the write is visible, for at most {WAIT_MAX_S} seconds."),
             json!({"type": "string"})),
         "if_match": header("If-Match", "An entity tag: changes nothing if the text was changed since.",
-            json!({"type": "string", "pattern": "^\"[0-9]{1,18}-[0-9a-f]{16}\"$"})),
+            json!({"type": "string", "pattern": "^(\\*|\"[0-9]{1,18}-[0-9a-f]{16}\"(, ?\"[0-9]{1,18}-[0-9a-f]{16}\")*)$"})),
         "if_none_match": header("If-None-Match", "An entity tag: answers 304 if nothing is new.", json!({"type": "string"})),
         "consistency_token": header("Consistency-Token", "From an earlier answer: reads at least as fresh.",
             json!({"type": "string", "pattern": CURSOR_PATTERN}))

@@ -30,6 +30,7 @@ async fn each_call_becomes_its_wish() {
     let profile = |display_name: Option<&str>, bio: Option<Option<&str>>| Wish::EditProfile {
         display_name: display_name.map(|name| DisplayName::parse(name).expect("a name")),
         bio: bio.map(|bio| bio.map(|bio| Bio::parse(bio).expect("a bio"))),
+        if_revision: None,
     };
     let comment_path = "/v1/posts/42/comments/100";
     let cases: Vec<(&str, &str, &str, Wish)> = vec![

@@ -9,7 +9,7 @@ use crate::vocabulary::event::{Happened, NewAccount, Relay};
 use crate::vocabulary::ids::{Position, SessionId, UserId};
 use crate::vocabulary::owner::NameKey;
 use crate::vocabulary::rejection::Rejection;
-use crate::vocabulary::text::Username;
+use crate::vocabulary::text::{Bio, DisplayName, Username};
 
 /// For so long after a rotation the refresh token before it gets the same successor again: two tabs may refresh at once.
 pub(super) const ROTATION_GRACE_MS: Millis = 10_000;
@@ -43,17 +43,9 @@ pub(super) fn decide(transition: &mut Transition, entry: &Entry) -> Decided {
             };
             Ok((Happened::NameTaken, vec![Relay::Account(Box::new(account)), Relay::Name { name, user: author }]))
         }
-        Command::EditProfile { display_name, bio } => {
-            let mut account = account(transition, author)?;
-            if let Some(display_name) = display_name {
-                account.display_name = display_name.clone();
-            }
-            if let Some(bio) = bio {
-                account.bio = bio.clone();
-            }
-            account.revision = entry.position;
-            transition.after.accounts.insert(author, account);
-            Ok((Happened::ProfileEdited, Vec::new()))
+        Command::EditProfile { display_name, bio } => edit_profile(transition, entry, display_name.as_ref(), bio.as_ref(), None),
+        Command::EditProfileIf { revision, display_name, bio } => {
+            edit_profile(transition, entry, display_name.as_ref(), bio.as_ref(), Some(*revision))
         }
         Command::OpenSession { session } => {
             account(transition, author)?;
@@ -149,6 +141,28 @@ fn rotate(transition: &mut Transition, entry: &Entry, session: SessionId, from: 
     }
     end_session(transition, row, entry);
     Ok((Happened::SessionsEnded { sessions: vec![session] }, Vec::new()))
+}
+
+fn edit_profile(
+    transition: &mut Transition,
+    entry: &Entry,
+    display_name: Option<&DisplayName>,
+    bio: Option<&Option<Bio>>,
+    if_revision: Option<Position>,
+) -> Decided {
+    let mut account = account(transition, entry.author)?;
+    if if_revision.is_some_and(|revision| revision != account.revision) {
+        return Err(Rejection::PreconditionFailed);
+    }
+    if let Some(display_name) = display_name {
+        account.display_name = display_name.clone();
+    }
+    if let Some(bio) = bio {
+        account.bio = bio.clone();
+    }
+    account.revision = entry.position;
+    transition.after.accounts.insert(entry.author, account);
+    Ok((Happened::ProfileEdited, Vec::new()))
 }
 
 fn change_password(transition: &mut Transition, entry: &Entry, password_hash: &str, keep: Option<SessionId>) -> Decided {

@@ -38,7 +38,9 @@ pub fn needs_of(entry: &Entry, needs: &mut Needs) {
         Command::SetMute { other, .. } => needs.mutes.push((author, *other)),
         Command::Register { username, .. } => needs.names.push(NameKey::of_username(username)),
         Command::AdoptSubject { issuer, subject, .. } => needs.names.push(NameKey::of_subject(issuer, subject)),
-        Command::EditProfile { .. } | Command::RehashPassword { .. } | Command::BackOffLogin { .. } => needs.accounts.push(author),
+        Command::EditProfile { .. } | Command::EditProfileIf { .. } | Command::RehashPassword { .. } | Command::BackOffLogin { .. } => {
+            needs.accounts.push(author)
+        }
         // Neither reads anything: the last word counts.
         Command::MarkRead { .. } | Command::SetPreferences { .. } => {}
         Command::OpenSession { session } => {

@@ -91,6 +91,17 @@ fn an_edit_of_the_profile_changes_what_was_sent() {
 }
 
 #[test]
+fn an_edit_of_a_profile_that_was_changed_since_is_rejected() {
+    let mut model = registered();
+    let edit = |revision: Position, text: &str| Command::EditProfileIf { revision, display_name: Some(name(text)), bio: None };
+    let seen = model.rows.accounts[&ALICE].revision;
+
+    assert_eq!(model.write(ALICE, edit(seen, "First")), Happened::ProfileEdited);
+    assert_eq!(model.write(ALICE, edit(seen, "Second")), rejected(Rejection::PreconditionFailed));
+    assert_eq!(model.rows.accounts[&ALICE].display_name, name("First"));
+}
+
+#[test]
 fn a_refresh_token_is_used_up_and_its_successor_is_given_again_within_the_grace() {
     let rotate = |from| Command::RotateSession { session: session(10), from };
     let rotated = Happened::SessionRotated { session: session(10) };
