@@ -87,10 +87,13 @@ pub(super) async fn mark_read(call: Call, payload: Payload) -> Answer {
     };
     match writes::do_small(&call, reader, Wish::MarkRead { mark }).await? {
         Err(accepted) => Ok(accepted),
-        Ok(position) => {
-            let unread = call.services.notifications.unread(reader).await?;
-            writes::small_answer(&call, reader, position, &UnreadBody { unread })
-        }
+        Ok(receipt) => match call.services.notifications.unread(reader).await {
+            Ok(unread) => writes::small_answer(&call, reader, &receipt, &UnreadBody { unread }),
+            Err(error) => {
+                tracing::debug!(%error, "a read mark stands, and what is unread now cannot be read");
+                writes::accepted(&call, reader, &receipt)
+            }
+        },
     }
 }
 
@@ -109,7 +112,7 @@ pub(super) async fn set_preferences(call: Call, payload: Payload) -> Answer {
     let preferences = parse_preferences(&members)?;
     match writes::do_small(&call, author, Wish::SetPreferences { preferences: preferences.clone() }).await? {
         Err(accepted) => Ok(accepted),
-        Ok(position) => writes::small_answer(&call, author, position, &PreferencesBody::from(&preferences)),
+        Ok(receipt) => writes::small_answer(&call, author, &receipt, &PreferencesBody::from(&preferences)),
     }
 }
 

@@ -12,7 +12,7 @@ use super::consistency;
 use super::problem::{Problem, ProblemName};
 use super::representation::{Comment, Post, User, Write};
 use crate::intake::{Receipt, Seen, Submission, Wish, WriteState, rejection_kind};
-use crate::vocabulary::ids::{Position, UserId, WriteId};
+use crate::vocabulary::ids::{UserId, WriteId};
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -61,21 +61,26 @@ pub(super) async fn submit_small(call: &Call, author: UserId, wish: Wish) -> Ans
     answer(call, author, &receipt, true, false)
 }
 
-/// As [`submit_small`], for a call that answers in its own words: the position of the write once it is done, else the answer as for any other.
-pub(super) async fn do_small(call: &Call, author: UserId, wish: Wish) -> Result<Result<Position, HttpResponse>, Problem> {
+/// As [`submit_small`], for a call that answers in its own words: the receipt of the write once it is done, else the answer as for any other.
+pub(super) async fn do_small(call: &Call, author: UserId, wish: Wish) -> Result<Result<Receipt, HttpResponse>, Problem> {
     let submission = Submission { author, wish, key: call.key()?, wait: SMALL_WRITE_WAIT };
     let receipt = call.services.writes.submit(submission).await?;
     if receipt.status.state == WriteState::Visible {
-        return Ok(Ok(receipt.position));
+        return Ok(Ok(receipt));
     }
     answer(call, author, &receipt, true, false).map(Err)
 }
 
 /// The answer to a small write that is done.
-pub(super) fn small_answer(call: &Call, author: UserId, position: Position, value: &impl Serialize) -> Answer {
+pub(super) fn small_answer(call: &Call, author: UserId, receipt: &Receipt, value: &impl Serialize) -> Answer {
     let mut response = super::reply::text(JSON, json(value)?);
-    consistency::put_on_write(call, author, position, &mut response);
+    put_fields(call, author, receipt, &mut response);
     Ok(response)
+}
+
+/// The answer to a small write that is done, where its own words could not be read: it stands all the same.
+pub(super) fn accepted(call: &Call, author: UserId, receipt: &Receipt) -> Answer {
+    answer(call, author, receipt, false, false)
 }
 
 /// `waited`: the caller wants to hear the outcome, if there is one.
@@ -96,11 +101,16 @@ fn answer(call: &Call, author: UserId, receipt: &Receipt, waited: bool, creation
     if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
         headers.insert(header::LOCATION, location);
     }
-    if receipt.replayed {
-        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    }
-    consistency::put_on_write(call, author, receipt.position, &mut response);
+    put_fields(call, author, receipt, &mut response);
     Ok(response)
+}
+
+/// What every answer to an accepted write carries.
+fn put_fields(call: &Call, author: UserId, receipt: &Receipt, response: &mut HttpResponse) {
+    if receipt.replayed {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    consistency::put_on_write(call, author, receipt.position, response);
 }
 
 fn body(receipt: &Receipt) -> Result<Vec<u8>, Problem> {

@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::ledger::backlog::{NoRoom, Room};
 use crate::ledger::kept_keys::{KeyReservation, KeyState, has_digest};
 use crate::ledger::view::{PROVISIONAL, Preview, ViewError};
-use crate::ledger::writes::Progress;
+use crate::ledger::writes::{Known, Progress};
 use crate::substrate::journal::{AppendError, Draft, Locator};
 use crate::support::faults::planted;
 use crate::vocabulary::Millis;
@@ -70,7 +70,7 @@ impl Intake {
         let (status, seen) = match word {
             None => (status, self.seen(author, preview, position).await),
             Some(word) => {
-                let status = with_progress(status, tokio::time::timeout(wait, word).await.ok().and_then(Result::ok));
+                let status = self.status_after(status, wait, word).await;
                 let seen = if matches!(status.state, WriteState::Rejected(_)) {
                     Seen::Nothing
                 } else {
@@ -125,13 +125,24 @@ impl Intake {
         let settled = matches!(status.state, WriteState::Visible | WriteState::Rejected(_));
         if wait > Duration::ZERO && !settled {
             let word = self.ledger.writes.watch_known(kept.write, true);
-            status = with_progress(status, tokio::time::timeout(wait, word).await.ok().and_then(Result::ok));
+            status = self.status_after(status, wait, word).await;
         }
         let seen = match status.state {
             WriteState::Rejected(_) => Seen::Nothing,
             _ => self.view.resource_seen(author, kept.resource).await,
         };
         Ok(Receipt { status, seen, replayed: true, position: self.ledger.journal.durable() })
+    }
+
+    /// The state of a write after the wait for its word: the word, or where it has come to by then.
+    async fn status_after(&self, status: WriteStatus, wait: Duration, word: oneshot::Receiver<Progress>) -> WriteStatus {
+        let heard = tokio::time::timeout(wait, word).await.ok().and_then(Result::ok);
+        let known = || match self.ledger.writes.known(status.write) {
+            Some(Known::Settled(settled)) => Some(settled.progress),
+            _ => None,
+        };
+        let progress = heard.or_else(known);
+        with_progress(status, progress)
     }
 
     fn entry(&self, author: UserId, wish: Wish, key: Option<KeyUse>) -> Result<Entry, SubmitError> {
@@ -178,7 +189,8 @@ impl Intake {
             AppendError::TooLarge(_) => internal(error),
         })?;
         // Dropped uncalled: the disk was full and the record was cut off again. A failed sync ends the process instead.
-        let position = is_durable.await.map_err(|_cut_off| SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S })?;
+        let synced = tokio::time::timeout(DURABLE_WITHIN, is_durable).await.map_err(|_late| SubmitError::Indefinite)?;
+        let position = synced.map_err(|_cut_off| SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S })?;
         if planted("intake::refuse_accepted") {
             return Err(SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S });
         }
@@ -197,6 +209,9 @@ impl Intake {
 
 /// Seconds after which a full disk, or a closing server, is worth another try.
 const DISK_RETRY_AFTER_S: u64 = 10;
+
+/// How long a caller waits for the sync of what he appended: a disk may hang.
+const DURABLE_WITHIN: Duration = Duration::from_secs(20);
 
 /// An entry between its append and its sync.
 struct Opening {
@@ -225,9 +240,13 @@ impl Opening {
 }
 
 impl Drop for Opening {
+    /// Cut off before it was durable: nobody will hear of it.
     fn drop(&mut self) {
         if let Some(room) = self.room.take() {
             self.ledger.backlog.abandoned(room);
+        }
+        if let Some(entry) = self.entry.take() {
+            self.ledger.writes.forget_waiters(entry.write);
         }
     }
 }

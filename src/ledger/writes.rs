@@ -89,7 +89,12 @@ impl Writes {
             Some(progress) if !until_visible || is_final(progress) => {
                 let _gone = reply.send(progress);
             }
-            _ => stripe.waiters.entry(write).or_default().push(Waiter { until_visible, reply }),
+            _ => {
+                let waiters = stripe.waiters.entry(write).or_default();
+                // A write may wait for its shard as long as it takes, and be asked for again and again.
+                waiters.retain(|waiter| !waiter.reply.is_closed());
+                waiters.push(Waiter { until_visible, reply });
+            }
         }
         word
     }
@@ -177,6 +182,18 @@ mod tests {
 
     fn waiting(position: u64) -> Waiting {
         Waiting { position: Position(position), locator: Locator(0), shard: ShardIndex(0) }
+    }
+
+    #[test]
+    fn those_who_no_longer_wait_take_no_room() {
+        let writes = Writes::default();
+        writes.accepted(WRITE, waiting(4));
+        let held = writes.watch_known(WRITE, true);
+
+        (0..100).for_each(|_| drop(writes.watch_known(WRITE, true)));
+
+        assert!(lock(writes.stripe(WRITE)).waiters[&WRITE].len() <= 2);
+        drop(held);
     }
 
     #[test]

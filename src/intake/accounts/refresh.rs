@@ -13,7 +13,7 @@ impl Accounts {
     pub async fn refresh(&self, token: &str) -> Result<Credentials, AccountError> {
         let claims = self.refresh_tokens.check(token).map_err(|_not_ours| AccountError::SessionEnded)?;
         let (user, session) = (claims.user, claims.session);
-        let (_, before) = self.live_session(user, session).await?;
+        let (account_before, before) = self.live_session(user, session).await?;
         if self.is_expired(&before, self.now()) {
             // Its tokens are refused by age already: the end only keeps lists short.
             self.chores.add(user, Command::EndSession { session });
@@ -29,9 +29,14 @@ impl Accounts {
             }
             Decision::Rejected(rejection) => return Err(AccountError::Rejected(rejection)),
         };
-        // It may have been ended by another call meanwhile.
-        let (account, _) = self.live_session(user, session).await?;
-        self.credentials((user, session), account.role, claims.generation.saturating_add(1), Some(position))
+        let role = match self.live_session(user, session).await {
+            Ok((account, _)) => account.role,
+            // The old token is used up: whoever gets no new one now has none. If the session was ended meanwhile, the new one will be refused.
+            Err(AccountError::Shard(_)) => account_before.role,
+            // It was ended by another call meanwhile.
+            Err(error) => return Err(error),
+        };
+        self.credentials((user, session), role, claims.generation.saturating_add(1), Some(position))
     }
 
     /// A token that had its successor already was refused: it may have been stolen, and its session has ended.

@@ -1,7 +1,7 @@
 //! Login with a password. An unknown user takes the same steps as a known one: reads, limits, a hash compared, one error.
 
 use super::limits::{Attempt, Persisted};
-use super::{AccountError, Accounts, Client, Credentials, Decision, SESSIONS_MAX};
+use super::{AccountError, Accounts, Client, Credentials, DecideError, Decision, SESSIONS_MAX};
 use crate::substrate::store::rows::{AccountRow, SessionRow};
 use crate::support::auth::hashing::Verdict;
 use crate::support::chain::Chain;
@@ -69,7 +69,9 @@ impl Accounts {
             Decision::Done { position, .. } => position,
             Decision::Rejected(rejection) => return Err(AccountError::Rejected(rejection)),
         };
-        if !self.still_right(account.user, stored, password).await? {
+        // The session stands: that its owner could not be looked at again does not undo it.
+        let still_right = self.still_right(account.user, stored, password).await;
+        if !still_right.map_err(|_cause| AccountError::Decide(DecideError::Indefinite))? {
             // The password was changed while it was compared: that ended all sessions, and this one came after.
             self.end_now(account.user, opened).await?;
             return Err(AccountError::WrongCredentials);
@@ -124,6 +126,6 @@ fn persisted(account: &AccountRow) -> Persisted {
 fn login_name(username: &str) -> NameKey {
     match Username::parse(username) {
         Ok(username) => NameKey::of_username(&username),
-        Err(_) => NameKey::of_subject("", "no username"),
+        Err(_) => NameKey::of_subject("", username),
     }
 }

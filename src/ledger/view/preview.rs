@@ -123,8 +123,8 @@ impl View {
         let Ok(written_by) = written_by else { return Ok(Ok(Preview(Shape::Nothing))) };
         let card = match self.card(Some(entry.author), written_by).await {
             Ok(card) => card.as_ref().clone(),
-            // The name beside it cannot be read: the write itself need not wait for that.
-            Err(ViewError::Unavailable { .. }) => return Ok(Ok(Preview(Shape::Nothing))),
+            // The name beside it cannot be read, or is on its way yet: the write itself need not wait for that.
+            Err(ViewError::Unavailable { .. } | ViewError::NotFound) => return Ok(Ok(Preview(Shape::Nothing))),
             Err(error) => return Err(error),
         };
         Ok(Ok(Preview(Shape::Rows { rows: Box::new(rows), author: entry.author, resource, card })))
