@@ -1,7 +1,7 @@
 //! The composition root: picks the substrate, starts the stages bottom-up, and owns the order in which they stop.
 //!
-//! A checked configuration goes in, a running server comes out. Nothing listens before everything below it is recovered; on
-//! the way down the API stops first, then intake, then the workers finish the batch in hand.
+//! A checked configuration goes in, a running server comes out. Nothing is answered before everything below it is recovered:
+//! who connects meanwhile waits. On the way down the API stops first, then intake, then the workers finish the batch in hand.
 
 mod account_ledger;
 mod actors;

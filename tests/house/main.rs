@@ -13,8 +13,8 @@ use std::process::Command;
 
 use files::{File, all_code, documents, files, root, sources};
 use rules::{
-    MACHINE_PATHS, banned_crates, commands, dead_links, foreign_metrics, is_actor, lost_bounds, machine_paths, raw_sends, silent_module,
-    stray_actix, stray_database, subcommand, too_long, upward_imports,
+    MACHINE_PATHS, banned_crates, commands, dead_links, foreign_metrics, is_actor, is_told, keys, lost_bounds, machine_paths, raw_sends,
+    silent_module, stray_actix, stray_database, subcommand, too_long, upward_imports,
 };
 
 fn assert_kept(files: &[File], rule: impl Fn(&File) -> Vec<String>) {
@@ -224,6 +224,17 @@ fn the_commands_of_the_readme_exist() {
     assert!(commands.len() > 5, "the commands were not found: {commands:?}");
     let missing: Vec<&String> = commands.iter().filter(|command| !exists(command)).collect();
     assert!(missing.is_empty(), "the README names commands that do not exist: {missing:?}");
+}
+
+#[test]
+fn every_key_of_the_configuration_stands_in_the_readme() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README can be read");
+    let checked = Command::new(env!("CARGO_BIN_EXE_sosik")).args(["config", "check"]).output().expect("the binary runs");
+    let keys = keys(&String::from_utf8_lossy(&checked.stdout));
+    assert!(keys.len() > 30, "the keys were not found: {keys:?}");
+    let missing: Vec<&String> = keys.iter().filter(|key| !is_told(&readme, key)).collect();
+    assert!(missing.is_empty(), "the README does not say what these are: {missing:?}");
+    assert!(!is_told(&readme, "server.port"), "a key that is told nowhere is noticed");
 }
 
 #[test]

@@ -214,3 +214,23 @@ pub(crate) fn banned_crates(lock: &str) -> Vec<String> {
     }
     banned
 }
+
+/// The dotted keys of a configuration in TOML; those of a list's tables are left out.
+pub(crate) fn keys(configuration: &str) -> Vec<String> {
+    let mut section = None;
+    let mut keys = Vec::new();
+    for line in configuration.lines() {
+        if line.starts_with('[') {
+            section = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).filter(|name| !name.starts_with('['));
+        } else if let (Some(section), Some((key, _))) = (section, line.split_once(" = ")) {
+            keys.push(format!("{section}.{key}"));
+        }
+    }
+    keys
+}
+
+/// Whether a text names a key between backticks, or all of its section.
+pub(crate) fn is_told(text: &str, key: &str) -> bool {
+    let section = key.split('.').next().unwrap_or_default();
+    text.contains(&format!("`{key}`")) || text.contains(&format!("`{section}.*`"))
+}

@@ -282,6 +282,12 @@ async fn a_tag_names_the_text_for_writers_and_the_whole_for_readers() {
     let seen = ann.read_post(&post).await;
     assert_eq!(seen.text_at("/body"), "Second");
     assert!(seen.json["edited_at"].is_string());
+
+    let me = ann.get("/v1/users/me").send().await.expect(200).header("etag").to_owned();
+    let edit = |name: &str| ann.patch("/v1/users/me").json(&json!({"display_name": name})).header("If-Match", &me);
+    edit("Ann A.").send().await.expect(200);
+    edit("Ann B.").send().await.expect_problem(412, "precondition-failed");
+    assert_eq!(ann.get("/v1/users/me").send().await.expect(200).text_at("/display_name"), "Ann A.");
 }
 
 #[tokio::test]
