@@ -2,16 +2,16 @@
 
 use super::{CliError, say};
 use crate::ledger::topology::Topology;
-use crate::support::config::{Config, ConfigError};
+use crate::support::config::Config;
 use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::{IdParts, PostId};
 use crate::vocabulary::owner::PlacementKey;
 
 /// Prints the same as `GET /v1/ids/{id}`. The shard is that of the configured members, stored map or not.
-pub(super) fn print(text: &str, config: Result<Config, ConfigError>) -> Result<(), CliError> {
+pub(super) fn print(config: &Config, text: &str) -> Result<(), CliError> {
     let id: PostId = text.parse().map_err(|error: crate::vocabulary::ids::NotAnId| CliError::Refused(error.to_string()))?;
     let parts = IdParts::of(id.raw());
-    let topology = Topology::of(&config?.shards);
+    let topology = Topology::of(&config.shards);
     let shard = topology.place(PlacementKey::Id(id.raw()));
     let told = serde_json::json!({
         "id": id,

@@ -204,9 +204,6 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliError> {
-    if let Some(Command::Id { id }) = &cli.command {
-        return id::print(id, cli.settings.load());
-    }
     let config = cli.settings.load()?;
     match cli.command {
         None | Some(Command::Serve) => serve::serve(config),
@@ -220,7 +217,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             block_on(promote::promote(&config, &name, accept_loss))
         }
         Some(Command::Journal { command: JournalCommand::Attach }) => block_on(journal::attach(&config)),
-        Some(Command::Id { .. }) => Ok(()),
+        Some(Command::Id { id }) => id::print(&config, &id),
         Some(Command::Keys { command: KeysCommand::Rotate }) => keys::rotate(&config),
         Some(Command::Token { names, ttl }) => block_on(token::print(&config, &names, ttl)),
         Some(Command::Tail { token, url, watch, after }) => {

@@ -60,21 +60,10 @@ impl<R> Ticket<R> {
         // The caller may have left: that is his right, and the work is done.
         let _ = self.reply.send(reply);
     }
-
-    /// Answers now, while the work, and its place in the mailbox, go on until the permit is dropped.
-    pub fn answer_early(self, reply: R) -> Permit {
-        let _ = self.reply.send(reply);
-        self.permit
-    }
-
-    /// Whether nobody waits for the answer any more. A hint for work that has no effect but its answer.
-    pub fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
-    }
 }
 
 /// A place in a mailbox; given back on drop.
-pub struct Permit {
+struct Permit {
     _place: OwnedSemaphorePermit,
     depth: Gauge,
 }
@@ -104,9 +93,16 @@ struct Inner<A: Actor<Context = Context<A>>> {
     places: Arc<Semaphore>,
     capacity: usize,
     name: &'static str,
+    capacities: Gauge,
     depth: Gauge,
     refused: Counter,
     held_back: Histogram,
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Inner<A> {
+    fn drop(&mut self) {
+        self.capacities.decrement(self.capacity as f64);
+    }
 }
 
 impl<A: Actor<Context = Context<A>>> Clone for Mailbox<A> {
@@ -124,12 +120,14 @@ impl<A: Actor<Context = Context<A>>> fmt::Debug for Mailbox<A> {
 impl<A: Actor<Context = Context<A>>> Mailbox<A> {
     /// Takes the only address of an actor. `name` labels the metrics `sosik_mailbox_*`; mailboxes of one name are added up.
     pub fn new(address: Addr<A>, name: &'static str, capacity: usize) -> Self {
-        metrics::gauge!("sosik_mailbox_capacity", "mailbox" => name).increment(capacity as f64);
+        let capacities = metrics::gauge!("sosik_mailbox_capacity", "mailbox" => name);
+        capacities.increment(capacity as f64);
         Self(Arc::new(Inner {
             address,
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
             name,
+            capacities,
             depth: metrics::gauge!("sosik_mailbox_depth", "mailbox" => name),
             refused: metrics::counter!("sosik_mailbox_refused_total", "mailbox" => name),
             held_back: metrics::histogram!("sosik_mailbox_held_back_seconds", "mailbox" => name),

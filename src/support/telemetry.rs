@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -14,8 +14,6 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::config::{self, LogFormat};
 
-/// How often [`Telemetry::upkeep`] is due: histograms keep each value until then, some tens of thousands a second at worst.
-pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Upper bounds of the buckets of times, from a look into memory to a caller who has given up.
 const SECONDS_BUCKETS: [f64; 16] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Upper bounds of the buckets of everything else that is counted in a histogram: entries of a batch, records of a group.
@@ -78,7 +76,7 @@ impl Telemetry {
         self.metrics.render()
     }
 
-    /// Folds what histograms have collected. Due every [`UPKEEP_EVERY`].
+    /// Folds what histograms have collected. Due every few seconds: they keep each value until then, some tens of thousands a second at worst.
     pub fn upkeep(&self) {
         self.metrics.run_upkeep();
     }

@@ -50,11 +50,6 @@ impl NotificationKind {
     pub fn of_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
-
-    /// Whether many of it within a short time become one entry.
-    pub fn is_coalesced(self) -> bool {
-        matches!(self, Self::Like | Self::Follow)
-    }
 }
 
 /// Entries that a grouped page joins. As text: `like:post:123`, `post:user:7`, `follow`.

@@ -12,20 +12,19 @@ use crate::api::problem::Problem;
 use crate::api::reply;
 use crate::ledger::shard_plan::{MembersError, Wanted};
 use crate::ledger::topology::plan::strategy_named;
+use crate::support::chain::Chain;
+use crate::support::config::WORKERS_MAX;
 use crate::support::timestamp::Timestamp;
 use crate::vocabulary::ids::WriteId;
 
 const LETTERS_LISTED_MAX: usize = 100;
-/// More than any database wants at once.
-const WORKERS_MAX: u64 = 1024;
 
 impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
         let problem = Self::of_kind(error.kind());
         match error {
-            OperationError::Invalid { field, detail } => Self::invalid(field, "invalid", detail),
             OperationError::Internal(source) => {
-                tracing::error!(error = %source, "an operator's call failed");
+                tracing::error!(error = %Chain(source.as_ref()), "an operator's call failed");
                 problem
             }
             OperationError::Busy { .. } => problem.detail(error.to_string()),
@@ -64,7 +63,7 @@ pub(in crate::api) async fn set_workers(call: Call, payload: Payload) -> Answer 
     let received = call.body(payload, false).await?;
     let members = received.members(&["workers"])?;
     let setting = match members.optional_number("workers") {
-        Ok(Some(count)) if count <= WORKERS_MAX => WorkersSetting::Fixed(count as u32),
+        Ok(Some(count)) if count <= u64::from(WORKERS_MAX) => WorkersSetting::Fixed(count as u32),
         Ok(_) => return Err(Problem::invalid("workers", "range", "must be \"adaptive\" or a number from 0 to 1024")),
         Err(_) if members.required("workers", Ok::<String, std::convert::Infallible>)? == "adaptive" => WorkersSetting::Adaptive,
         Err(problem) => return Err(problem),

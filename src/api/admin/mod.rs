@@ -95,8 +95,6 @@ pub struct DeadLetter {
 pub enum OperationError {
     #[error("there is no such dead letter")]
     NotFound,
-    #[error("{field}: {detail}")]
-    Invalid { field: &'static str, detail: String },
     #[error("the shard cannot be asked")]
     Unavailable { retry_after_s: u64 },
     #[error("another plan is being made, and there is one at a time")]
@@ -109,7 +107,6 @@ impl OperationError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound => ErrorKind::NotFound,
-            Self::Invalid { .. } => ErrorKind::Invalid,
             Self::Unavailable { retry_after_s } | Self::Busy { retry_after_s } => ErrorKind::Unavailable { retry_after_s: *retry_after_s },
             Self::Internal(_) => ErrorKind::Internal,
         }

@@ -58,8 +58,6 @@ pub const DECIDE_WITHIN: Duration = Duration::from_secs(5);
 pub const SESSION_LIFE_MAX_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 /// Sessions of one user that live at once: opening one more ends the least used.
 pub const SESSIONS_MAX: usize = 100;
-/// How long the refresh token before the present one still gives the same successor: two tabs that refresh at once.
-pub const REFRESH_GRACE_MS: u64 = 10_000;
 
 /// Makes a new Snowflake.
 pub type Ids = Arc<dyn Fn() -> Result<u64, IdError> + Send + Sync>;

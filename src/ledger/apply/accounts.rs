@@ -12,7 +12,7 @@ use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::text::{Bio, DisplayName, Username};
 
 /// For so long after a rotation the refresh token before it gets the same successor again: two tabs may refresh at once.
-pub(super) const ROTATION_GRACE_MS: Millis = 10_000;
+pub const ROTATION_GRACE_MS: Millis = 10_000;
 
 pub(super) fn decide(transition: &mut Transition, entry: &Entry) -> Decided {
     let author = entry.author;

@@ -21,6 +21,7 @@ use crate::vocabulary::event::{Event, Happened, KeptWrite, Relay};
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 use crate::vocabulary::rejection::Rejection;
 
+pub use accounts::ROTATION_GRACE_MS;
 pub use needs::{needs_of, relay_needs_of};
 pub use pairs::pair_after;
 

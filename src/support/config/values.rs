@@ -301,11 +301,6 @@ impl PublicUrl {
     pub fn origin(&self) -> Origin {
         Origin(web_url(&self.0).map_or_else(|| self.0.clone(), |url| url.origin().ascii_serialization()))
     }
-
-    /// Whether cookies may, and must, be Secure.
-    pub fn is_https(&self) -> bool {
-        self.0.starts_with("https:")
-    }
 }
 
 impl TryFrom<String> for PublicUrl {

@@ -33,22 +33,21 @@ impl Handler<Envelope<Work>> for Clerk {
     }
 }
 
-/// Answered at once; the work goes on until the gate opens.
-struct EarlyWork;
+/// Work that answers with nothing.
+struct News;
 
-impl Order for EarlyWork {
+impl Order for News {
     type Reply = ();
 }
 
-impl Handler<Envelope<EarlyWork>> for Clerk {
+impl Handler<Envelope<News>> for Clerk {
     type Result = ();
 
-    fn handle(&mut self, envelope: Envelope<EarlyWork>, _: &mut Context<Self>) {
+    fn handle(&mut self, envelope: Envelope<News>, _: &mut Context<Self>) {
         let gate = Arc::clone(&self.gate);
-        let permit = envelope.ticket.answer_early(());
         actix::spawn(async move {
             gate.acquire().await.expect("an open gate").forget();
-            drop(permit);
+            envelope.ticket.answer(());
         });
     }
 }
@@ -144,18 +143,6 @@ async fn the_place_is_held_until_the_work_ends_and_not_only_until_the_handler_re
 }
 
 #[actix_web::test]
-async fn an_early_answer_keeps_the_place_until_the_permit_is_dropped() {
-    let rig = start(1);
-
-    let answered = rig.mailbox.try_ask(EarlyWork).expect("admitted").await;
-
-    assert_eq!(answered, Ok(()));
-    assert_eq!(rig.mailbox.try_ask(Work).err(), Some(Refused::Busy));
-    rig.gate.add_permits(1);
-    until(|| rig.mailbox.depth() == 0).await;
-}
-
-#[actix_web::test]
 async fn a_caller_who_leaves_does_not_cancel_what_was_admitted() {
     let rig = start(8);
     let key = Arc::new(Notify::new());
@@ -189,11 +176,11 @@ async fn who_waits_gets_the_next_place_and_who_waits_too_long_hears_busy() {
 async fn news_count_like_orders_and_wait_for_their_place() {
     let rig = start(1);
 
-    rig.mailbox.try_tell(EarlyWork).expect("admitted");
-    assert_eq!(rig.mailbox.try_tell(EarlyWork), Err(Refused::Busy));
+    rig.mailbox.try_tell(News).expect("admitted");
+    assert_eq!(rig.mailbox.try_tell(News), Err(Refused::Busy));
 
     rig.gate.add_permits(2);
-    assert_eq!(rig.mailbox.tell(EarlyWork).await, Ok(()));
+    assert_eq!(rig.mailbox.tell(News).await, Ok(()));
     until(|| rig.mailbox.depth() == 0).await;
 }
 
@@ -207,7 +194,7 @@ async fn an_actor_that_has_ended_is_gone() {
     until(|| !rig.mailbox.is_alive()).await;
     assert_eq!(rig.mailbox.try_ask(Work).err(), Some(Refused::Gone));
     assert_eq!(rig.mailbox.ask_within(Work, Duration::from_secs(20)).await.err(), Some(Refused::Gone));
-    assert_eq!(rig.mailbox.tell(EarlyWork).await, Err(Gone));
+    assert_eq!(rig.mailbox.tell(News).await, Err(Gone));
     assert_eq!(rig.mailbox.depth(), 0);
 }
 

@@ -1,6 +1,7 @@
 //! Sessions from their opening to their end: rules S5 to S8.
 
 use super::*;
+use crate::ledger::apply::ROTATION_GRACE_MS;
 
 #[tokio::test]
 async fn somebody_registers_logs_in_refreshes_and_logs_out() {
@@ -49,11 +50,11 @@ async fn s5_a_token_that_was_used_before_ends_its_session_but_for_the_grace_of_t
         (0, 0, 0, true),
         (1, 1, DAY_MS, true),
         (1, 0, 0, true),
-        (1, 0, REFRESH_GRACE_MS, true),
-        (1, 0, REFRESH_GRACE_MS + 1, false),
+        (1, 0, ROTATION_GRACE_MS, true),
+        (1, 0, ROTATION_GRACE_MS + 1, false),
         (2, 0, 0, false),
-        (2, 1, REFRESH_GRACE_MS, true),
-        (2, 1, REFRESH_GRACE_MS + 1, false),
+        (2, 1, ROTATION_GRACE_MS, true),
+        (2, 1, ROTATION_GRACE_MS + 1, false),
         (3, 0, 0, false),
         (3, 1, 1, false),
     ];
@@ -159,7 +160,7 @@ async fn s7_the_node_that_ends_a_session_refuses_its_tokens_before_it_hears_of_t
     assert!(matches!(deaf.who(&out).await, Err(AuthError::SessionEnded)));
 
     deaf.accounts.refresh(&reused.refresh_token).await.expect("refreshed");
-    deaf.clock.advance(REFRESH_GRACE_MS + 1);
+    deaf.clock.advance(ROTATION_GRACE_MS + 1);
     assert!(deaf.accounts.refresh(&reused.refresh_token).await.is_err());
     assert!(matches!(deaf.who(&reused).await, Err(AuthError::SessionEnded)));
 
