@@ -1,10 +1,11 @@
 //! The composition root: picks the substrate, starts the stages bottom-up, and owns the order in which they stop.
 //!
-//! A checked configuration goes in, a running server comes out. Nothing is answered before everything below it is recovered:
-//! who connects meanwhile waits. On the way down the API stops first, then intake, then the workers finish the batch in hand.
+//! A checked configuration goes in, a running server comes out. Nothing listens before everything below it is recovered; on
+//! the way down the API stops first, then intake, then the workers finish the batch in hand.
 
 mod account_ledger;
 mod actors;
+mod doors;
 mod housekeeping;
 mod journal_keeper;
 mod notices;
@@ -24,7 +25,6 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use arc_swap::ArcSwap;
-use rustix::net::sockopt;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -67,6 +67,7 @@ use crate::support::telemetry::Telemetry;
 
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
+use doors::Doors;
 use notices::Notices;
 use operations::Operator;
 use planning::Planning;
@@ -105,13 +106,6 @@ pub const AUDIENCE: &str = "sosik";
 pub const ISSUER: &str = "sosik";
 /// The part of the cache that is for participants of posts, of all shards together.
 const PARTICIPANTS_PART: u64 = 8;
-/// A client that takes nothing for so long while something waits for it is gone, and the kernel cuts its connection.
-const UNREAD_MAX: Duration = Duration::from_secs(20);
-/// What the kernel holds for a client that does not read (it doubles this); left to itself it grows to megabytes.
-const KERNEL_SEND_BYTES: usize = 128 * 1024;
-/// Connections that wait to be accepted; what comes beyond them tries again after a second. The kernel may allow fewer
-/// (`net.core.somaxconn`).
-const UNACCEPTED_MAX: i32 = 4096;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -144,7 +138,7 @@ impl App {
         let ids = IdMaker::open(folder.path(), claim, Arc::clone(&clock)).map_err(StartError::while_doing("open the ids"))?;
         let ids = Arc::new(ids);
         let topology = Topology::open(folder.path(), &config.shards).map_err(StartError::while_doing("open the map of shards"))?;
-        let listeners = bind(&config)?;
+        let doors = Doors::bind(&config.server)?;
 
         let opened = shards::open(&config, folder.path(), &groups.reads).await?;
         let map = Arc::new(ArcSwap::from_pointee(topology.clone()));
@@ -235,13 +229,13 @@ impl App {
             has_standbys: config.shards.members.iter().any(|member| !member.replicas.is_empty()),
             settings: Settings::of(&config.server, &config.api),
         });
-        Self::listen(services, listeners, ledger, actors, streams, draining, start_again, folder)
+        Self::listen(services, doors, ledger, actors, streams, draining, start_again, folder)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the composition root hands over what it has made")]
     fn listen(
         services: Arc<Services>,
-        (public, admin): (TcpListener, TcpListener),
+        doors: Doors,
         ledger: Arc<Ledger>,
         actors: Actors,
         streams: Streams,
@@ -249,6 +243,7 @@ impl App {
         start_again: Arc<Notify>,
         folder: DataFolder,
     ) -> Result<Self, StartError> {
+        let (public, admin) = doors.open()?;
         let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::while_doing("read the bound address"));
         let (public_address, admin_address) = (address(&public)?, address(&admin)?);
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -320,20 +315,6 @@ fn watch_primaries(config: &Config, ledger: &Arc<Ledger>, expectations: &Arc<Exp
         });
     }
     start_again
-}
-
-fn bind(config: &Config) -> Result<(TcpListener, TcpListener), StartError> {
-    let listen = |address: SocketAddr| TcpListener::bind(address).map_err(StartError::while_doing(&format!("listen on {address}")));
-    let (public, admin) = (listen(config.server.bind)?, listen(config.server.admin_bind)?);
-    // Connections take these from the socket that accepts them (tcp(7)).
-    // A frame that follows another does not wait for the first one's acknowledgement, which a client may put off for 40 ms.
-    sockopt::set_tcp_nodelay(&public, true).map_err(StartError::while_doing("send at once"))?;
-    let set = || StartError::while_doing("bound what a client that reads nothing can hold");
-    sockopt::set_tcp_user_timeout(&public, UNREAD_MAX.as_millis() as u32).map_err(set())?;
-    sockopt::set_socket_send_buffer_size(&public, KERNEL_SEND_BYTES).map_err(set())?;
-    // It listens already, for 128: a crowd that comes back at once is more.
-    rustix::net::listen(&public, UNACCEPTED_MAX).map_err(StartError::while_doing("listen for a crowd"))?;
-    Ok((public, admin))
 }
 
 async fn recover(
@@ -411,22 +392,4 @@ async fn load_revocations(accounts: &Arc<Accounts>, ledger: &Arc<Ledger>, intake
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_sends_at_once_what_it_is_given() {
-        let mut config = Config::default();
-        (config.server.bind, config.server.admin_bind) = (SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (public, _admin) = bind(&config).expect("listens");
-
-        let client = std::net::TcpStream::connect(public.local_addr().expect("an address")).expect("connects");
-        let (connection, _) = public.accept().expect("accepts");
-
-        assert!(connection.nodelay().expect("an option"));
-        drop(client);
-    }
 }
