@@ -13,8 +13,8 @@ use std::process::Command;
 
 use files::{File, all_code, documents, files, root, sources};
 use rules::{
-    MACHINE_PATHS, banned_crates, commands, dead_links, foreign_metrics, is_actor, is_told, keys, lost_bounds, machine_paths, raw_sends,
-    silent_module, stray_actix, stray_database, subcommand, too_long, upward_imports,
+    MACHINE_PATHS, banned_crates, commands, dead_links, foreign_metrics, is_actor, is_told, keys, lost_bounds, machine_paths, metrics,
+    raw_sends, silent_module, stray_actix, stray_database, subcommand, too_long, untold_metrics, upward_imports,
 };
 
 fn assert_kept(files: &[File], rule: impl Fn(&File) -> Vec<String>) {
@@ -177,6 +177,26 @@ fn a_metric_of_another_name_is_noticed() {
         ],
         &[File::planted("src/a.rs", "const DEPTH: &str = \"sosik_depth\";\nmetrics::gauge!(DEPTH).set(1.0);")],
     );
+}
+
+#[test]
+fn every_metric_is_explained_and_every_explained_one_is_there() {
+    let document = std::fs::read_to_string(root().join("docs/metrics.md")).expect("the document can be read");
+    assert_kept(&sources(), |file| untold_metrics(file, &document));
+
+    let recorded: Vec<String> = sources().iter().flat_map(metrics).collect();
+    let named = document.split('`').skip(1).step_by(2).filter(|code| code.starts_with("sosik_"));
+    let names = named.map(|code| code.split(['{', ' ']).next().unwrap_or_default());
+    let gone: Vec<&str> = names.filter(|name| !recorded.iter().any(|metric| metric == name)).collect();
+    assert!(gone.is_empty(), "docs/metrics.md explains what is not recorded: {gone:?}");
+}
+
+#[test]
+fn a_metric_without_a_word_is_noticed() {
+    let planted = |name: &str| File::planted("src/a.rs", &format!("metrics::counter!(\"{name}\").increment(1);"));
+    let document = "| `sosik_writes_total{shard}`, `sosik_reads_total` | counter | … |";
+    let told = [planted("sosik_writes_total"), planted("sosik_reads_total")];
+    assert_bites(|file| untold_metrics(file, document), &[planted("sosik_write"), planted("sosik_seen_total")], &told);
 }
 
 #[test]

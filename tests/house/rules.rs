@@ -130,9 +130,9 @@ pub(crate) fn machine_paths(file: &File) -> Vec<String> {
     found.map(|path| format!("a path of one machine: {path}")).collect()
 }
 
-/// The first argument of each metric macro, with constants of the same file looked up.
-pub(crate) fn foreign_metrics(file: &File) -> Vec<String> {
-    let mut foreign = Vec::new();
+/// The names of the metrics that a file records: the first argument of each macro, with constants of the same file looked up.
+pub(crate) fn metrics(file: &File) -> Vec<String> {
+    let mut metrics = Vec::new();
     for name in ["counter!(", "gauge!(", "histogram!("] {
         for (at, _) in file.text.match_indices(name) {
             let argument = file.text[at + name.len()..].trim_start();
@@ -145,13 +145,23 @@ pub(crate) fn foreign_metrics(file: &File) -> Vec<String> {
                     value.split('"').next().unwrap_or_default().to_owned()
                 }
             };
-            // `process_`: the names that every Prometheus board knows.
-            if !metric.starts_with("sosik_") && !metric.starts_with("process_") {
-                foreign.push(format!("the metric {metric:?} does not begin with sosik_"));
-            }
+            metrics.push(metric);
         }
     }
-    foreign
+    metrics
+}
+
+pub(crate) fn foreign_metrics(file: &File) -> Vec<String> {
+    // `process_`: the names that every Prometheus board knows.
+    let foreign = metrics(file).into_iter().filter(|metric| !metric.starts_with("sosik_") && !metric.starts_with("process_"));
+    foreign.map(|metric| format!("the metric {metric:?} does not begin with sosik_")).collect()
+}
+
+/// Metrics of a file that the document of metrics does not name. Those of tests (`sosik_test_…`) need no word.
+pub(crate) fn untold_metrics(file: &File, document: &str) -> Vec<String> {
+    let is_told = |metric: &String| [format!("`{metric}`"), format!("`{metric}{{")].iter().any(|told| document.contains(told));
+    let untold = metrics(file).into_iter().filter(|metric| !metric.starts_with("sosik_test_") && !is_told(metric));
+    untold.map(|metric| format!("docs/metrics.md does not say what {metric} is")).collect()
 }
 
 /// Links of a document that lead nowhere; only those inside the repository are followed.
