@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::{Person, nonce};
-use crate::support::server::Server;
+use crate::support::faults;
+use crate::support::server::{Server, Settings};
 
 /// The most that a request body may be.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -16,6 +17,8 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// How long the first bytes of an answer may take, and how long a server is silent that says no more.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 const SILENT_FOR: Duration = Duration::from_secs(3);
+/// How long a client may send a body that was refused unread.
+const UNREAD_ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// How long a head that never ends may be waited for.
 const HEAD_ENDS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -241,6 +244,56 @@ async fn a_head_has_ten_seconds_and_a_body_thirty_however_the_bytes_trickle_in()
     assert_eq!(statuses(&body), ["408"], "{body}");
     assert!(body.contains("/problems/request-timeout") && body.contains("\"accepted\":false"), "{body}");
     assert!((29..36).contains(&body_took.as_secs()), "a body after {body_took:?}");
+}
+
+/// Sends a head and then chunk after chunk. What was answered, if the server hangs up in time.
+async fn chunks_without_end(server: &Server, head: &str, within: Duration) -> Option<String> {
+    let (mut reader, mut writer) = TcpStream::connect(server.address.authority()).await.expect("a connection").into_split();
+    writer.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await.expect("sent");
+    let chunk = format!("4000\r\n{}\r\n", " ".repeat(0x4000));
+    let sending = async move {
+        while writer.write_all(chunk.as_bytes()).await.is_ok() {
+            // The pace of a client who is in no hurry.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    // A reset after the answer is an end, too.
+    let reading = async { drop(reader.read_to_end(&mut answer).await) };
+    tokio::time::timeout(within, async { tokio::join!(sending, reading) }).await.ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_that_is_refused_unread_does_not_go_on_for_ever() {
+    let server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let token = ann.token.clone().expect("signed in");
+    let post = "POST /v1/posts HTTP/1.1\r\nHost: x\r\n";
+    let signed = format!("{post}Authorization: Bearer {token}\r\n");
+    let heads = [
+        ("401", format!("{post}Content-Type: application/json\r\n")),
+        ("413", format!("{signed}Content-Type: application/json\r\n")),
+        ("415", format!("{signed}Content-Type: text/plain\r\n")),
+    ];
+
+    let ended = heads.iter().map(|(_, head)| chunks_without_end(&server, head, UNREAD_ENDS_WITHIN));
+    let ended = futures_util::future::join_all(ended).await;
+
+    for ((status, _), answer) in heads.iter().zip(ended) {
+        let answer = answer.unwrap_or_else(|| panic!("{status}: the connection stays open"));
+        assert!(answer.is_empty() || statuses(&answer) == [*status], "{status}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn control_a_body_in_chunks_that_is_left_to_the_framework_is_caught() {
+    let server = Server::start_with(Settings::default().fault((faults::DROP_UNREAD_BODIES, "return"))).await;
+    let head = "POST /v1/posts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+
+    let ended = chunks_without_end(&server, head, Duration::from_secs(12)).await;
+
+    assert!(ended.is_none(), "the fault had no effect");
 }
 
 #[tokio::test]

@@ -1,24 +1,47 @@
 //! A connection after an answer that ends it. The framework may have read further requests by then, and would still serve them: they
 //! might be somebody else's, so none of them gets to a handler, and none an answer.
+//!
+//! Also a body that nobody reads to its end. The framework reads one in chunks on and on once it is dropped, without a deadline; while somebody
+//! holds it, the connection ends a few seconds after the answer, as it does with a body of a declared length.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::http::header;
 use actix_web::web::Bytes;
+use actix_web::{HttpMessage, HttpResponse};
+use futures_util::Stream;
+
+use crate::support::faults::planted;
 
 /// Within this time the answer before has left for the socket.
 const LAST_ANSWER_LEAVES: Duration = Duration::from_millis(20);
 
 /// What all requests of one connection share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::api) struct Connection {
     ended: Cell<bool>,
+    /// The body of the request in hand or of the last one, if it came in chunks.
+    body: RefCell<Option<Body>>,
+}
+
+/// A body that two hold: the handler, who reads it, and the connection, beyond the answer.
+#[derive(Clone)]
+struct Body(Rc<RefCell<Payload>>);
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_next(context)
+    }
 }
 
 impl Connection {
@@ -31,6 +54,18 @@ impl Connection {
     pub(super) fn end(request: &actix_web::HttpRequest) {
         if let Some(connection) = request.conn_data::<Self>() {
             connection.ended.set(true);
+        }
+    }
+
+    /// Holds a body that comes in chunks until the next request, or until the connection ends.
+    pub(super) fn hold_body(request: &mut ServiceRequest) {
+        if !request.headers().contains_key(header::TRANSFER_ENCODING) || planted("api::drop_unread_bodies") {
+            return;
+        }
+        let body = Body(Rc::new(RefCell::new(request.take_payload())));
+        request.set_payload(Payload::Stream { payload: Box::pin(body.clone()) });
+        if let Some(connection) = request.conn_data::<Self>() {
+            connection.body.replace(Some(body));
         }
     }
 

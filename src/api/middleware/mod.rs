@@ -88,13 +88,14 @@ where
 
     forward_ready!(inner);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let (inner, services, door) = (Rc::clone(&self.inner), Arc::clone(&self.services), self.door);
         let counts = Rc::clone(&self.counts);
         Box::pin(async move {
             if Connection::is_ended(&request) {
                 return Ok(connection::hang_up(request).await);
             }
+            Connection::hold_body(&mut request);
             let id = RequestId::of(request.headers());
             let started = access_log::start();
             let mut response = match before(&services, door, &request).await {

@@ -150,6 +150,9 @@ async fn good_requests_share_a_connection_and_a_chunked_body_may_not_exceed_the_
     assert!(head.to_ascii_lowercase().contains("content-length: ") && head.ends_with("\r\n\r\n"), "HEAD has a length and no body: {head}");
 
     let post = "POST /v1/posts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let small = "c\r\n{\"body\":\"x\"}\r\n0\r\n\r\n";
+    let shared = server.exchange(format!("{post}{small}{post}{small}{last}").as_bytes()).await.expect("an end");
+    assert_eq!(shared.matches("HTTP/1.1 202").count(), 2, "{shared}");
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     let answer = server.exchange(format!("{post}{}0\r\n\r\n", chunk.repeat(9)).as_bytes()).await.expect("an end");
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload-too-large"), "{answer}");
