@@ -154,13 +154,11 @@ pub(super) fn preferred_wait_s(headers: &HeaderMap) -> Option<u64> {
     all_digits.then(|| preference.parse().unwrap_or(u64::MAX))
 }
 
-/// The value of a cookie. Names compare exactly; of two alike the first counts.
+/// The value of a cookie. Names compare exactly; of two alike the first counts. Those of others on the host may hold any bytes.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let texts = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(';')).find_map(|pair| {
-        let (found, value) = pair.trim().split_once('=')?;
-        (found == name).then_some(value)
-    })
+    let pairs = headers.get_all(header::COOKIE).flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let value = pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(value).ok().filter(|value| value.is_ascii())
 }
 
 /// The parameters of a query. Unknown ones are not looked at.

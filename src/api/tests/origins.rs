@@ -141,6 +141,19 @@ async fn a_foreign_page_signs_nobody_in_with_cookies() {
 }
 
 #[actix_web::test]
+async fn cookies_of_others_on_the_host_may_hold_any_bytes() {
+    let stage = Stage::new();
+    let read = |value: &[u8]| {
+        let cookie = actix_web::http::header::HeaderValue::from_bytes(value).expect("a value");
+        request(Method::GET, "/v1/feed").insert_header(("cookie", cookie))
+    };
+
+    assert_eq!(stage.send(read(b"name=J\xfcrgen; __Host-sosik-access=token-of-anna")).await.status, 200);
+    assert_eq!(stage.send(read("__Host-sosik-access=token-of-anna; name=\u{c18c}\u{c2dd}".as_bytes())).await.status, 200);
+    stage.send(read(b"__Host-sosik-access=token-of-\xff; __Host-sosik-access=token-of-anna")).await.problem("unauthenticated", 401);
+}
+
+#[actix_web::test]
 async fn a_cookie_without_its_prefix_is_nobodys_where_prefixes_are_used() {
     let stage = stage();
 
