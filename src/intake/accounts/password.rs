@@ -7,6 +7,7 @@ use crate::support::auth::password_rules;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::SessionId;
 use crate::vocabulary::owner::mix;
+use crate::vocabulary::rejection::Rejection;
 
 /// Keeps guesses at `current_password` apart from those at login.
 const CHANGE_SALT: u64 = 0x7061_7373_776f_7264;
@@ -40,5 +41,6 @@ impl Accounts {
             }
             Decision::Rejected(rejection) => Err(AccountError::Rejected(rejection)),
         }
+            Decision::Rejected(Rejection::SessionEnded) => Err(AccountError::SessionEnded),
     }
 }

@@ -166,6 +166,12 @@ fn edit_profile(
 }
 
 fn change_password(transition: &mut Transition, entry: &Entry, password_hash: &str, keep: Option<SessionId>) -> Decided {
+    // Another change that came first ended the session that asks, and with it what the old password was good for.
+    if let Some(keep) = keep
+        && own_session(transition, entry.author, keep).is_none_or(|row| row.ended_at.is_some())
+    {
+        return Err(Rejection::SessionEnded);
+    }
     let account = AccountRow { password_hash: Some(password_hash.to_owned()), ..account(transition, entry.author)? };
     transition.after.accounts.insert(entry.author, account);
     let known: std::collections::BTreeSet<SessionId> =

@@ -74,6 +74,23 @@ async fn s7_a_login_that_was_overtaken_by_a_new_password_opens_nothing() {
 }
 
 #[tokio::test]
+async fn s7_a_change_that_was_overtaken_by_another_one_changes_nothing() {
+    // Planted fault: the thief's change, compared with the old password, applied after the owner's.
+    let server = server().await;
+    let thief = server.register("bob").await.expect("registered");
+    let own = server.login("bob", PASSWORD, "192.0.2.1").await.expect("logged in");
+    let identity = server.who(&thief).await.expect("signed in");
+    let new_hash = server.accounts.parts.hashing.hash("another good one".to_owned()).await.expect("hashed");
+    *lock(&server.ledger.in_between) = Some((own.user, Command::ChangePassword { password_hash: new_hash, keep: Some(own.session) }));
+
+    let overtaken = server.accounts.change_password(&identity, PASSWORD.to_owned(), "a third good one".to_owned()).await;
+
+    assert_eq!(kind(&overtaken), Some(ErrorKind::Unauthenticated));
+    assert!(server.login("bob", "another good one", "192.0.2.1").await.is_ok());
+    assert!(server.who(&own).await.is_ok());
+}
+
+#[tokio::test]
 async fn s9_a_hash_is_made_stronger_at_login_and_never_undoes_a_new_password() {
     // Planted fault: a rehash that is written whatever hash stands by then.
     let server = server().await;

@@ -188,6 +188,25 @@ fn a_new_password_ends_all_other_sessions_also_those_of_the_same_batch() {
 }
 
 #[test]
+fn of_two_new_passwords_at_once_the_first_one_stands() {
+    // Planted fault: a change whose session has ended meanwhile, judged by a password that is no more.
+    let change = |hash: &str, keep| Command::ChangePassword { password_hash: hash.to_owned(), keep };
+    let ended = Happened::PasswordChanged { sessions: vec![session(11)] };
+    let mut model = registered();
+    model.write(ALICE, Command::OpenSession { session: new_session(11) });
+    model.write(BOB, register("bob", 20));
+
+    assert_eq!(model.write(ALICE, change("second", Some(session(10)))), ended);
+    for other in [11, 20, 99] {
+        assert_eq!(model.write(ALICE, change("third", Some(session(other)))), rejected(Rejection::SessionEnded), "{other}");
+    }
+
+    assert_eq!(model.rows.accounts[&ALICE].password_hash.as_deref(), Some("second"));
+    assert_eq!(open_sessions(&model), [10, 20]);
+    assert_eq!(model.write(ALICE, change("fourth", None)), Happened::PasswordChanged { sessions: vec![session(10)] });
+}
+
+#[test]
 fn a_rehash_and_a_back_off_end_nothing_and_are_saved() {
     let mut model = registered();
 
