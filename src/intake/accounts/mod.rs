@@ -141,7 +141,7 @@ pub struct Accounts {
 impl Accounts {
     /// Builds sign-in, and the chores that somebody must run beside it ([`Chores::run`]).
     pub fn new(settings: AccountSettings, parts: AccountParts, secret: &MasterSecret) -> (Self, Chores) {
-        let revocations = Arc::new(Revocations::new(settings.access_ttl));
+        let revocations = Arc::new(Revocations::default());
         let (sender, chores) = chores::chores(Arc::clone(&parts.ledger));
         let accounts = Self {
             settings,

@@ -2,28 +2,31 @@
 //!
 //! Fed on each commit that ends sessions, and at start, a shard at a time, with what ended within the life of a token. Bounded by
 //! that life: each entry goes once no token of its session can be good any more, and each was a journal write, which admission
-//! bounds. Nothing else may evict one: that would bring a dead session back.
+//! bounds. Nothing else may evict one: that would bring a dead session back. The life is the longest that may be configured: a token may have
+//! been signed before the configured one was made shorter.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use super::seam::{AccountLedger, EndedSession, ShardUnavailable};
 use crate::support::auth::token::LEEWAY_S;
 use crate::support::chain::Chain;
+use crate::support::config::ACCESS_TTL_MAX;
 use crate::vocabulary::Millis;
 use crate::vocabulary::ids::SessionId;
 use crate::vocabulary::owner::ShardIndex;
 
 /// A token may be signed this long after the write that allowed it, while another write ends its session.
 const SIGNING_MARGIN_MS: u64 = 60_000;
+/// How long an ended session is remembered.
+const KEPT_MS: u64 = (ACCESS_TTL_MAX.as_secs() + LEEWAY_S) * 1000 + SIGNING_MARGIN_MS;
 /// How often entries that are over are looked for.
 const PRUNE_INTERVAL_MS: u64 = 60_000;
 
 /// The set of ended sessions.
+#[derive(Default)]
 pub struct Revocations {
-    kept_ms: u64,
     ended: RwLock<HashMap<SessionId, Millis>>,
     /// So that a request with nothing revoked takes no lock.
     count: AtomicUsize,
@@ -34,18 +37,6 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    pub(super) fn new(access_ttl: Duration) -> Self {
-        let ttl_ms = u64::try_from(access_ttl.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            kept_ms: ttl_ms.saturating_add(LEEWAY_S * 1000 + SIGNING_MARGIN_MS),
-            ended: RwLock::default(),
-            count: AtomicUsize::new(0),
-            pruned_at: AtomicU64::new(0),
-            loaded: RwLock::default(),
-            all_loaded: AtomicUsize::new(0),
-        }
-    }
-
     /// Whether the session's tokens are refused.
     pub fn is_ended(&self, session: SessionId) -> bool {
         // Nobody who was told of an end may pass afterwards: the count is raised before `end` returns.
@@ -101,7 +92,7 @@ impl Revocations {
     }
 
     async fn load_shard(&self, ledger: &dyn AccountLedger, shard: ShardIndex, now: Millis) -> Result<(), ShardUnavailable> {
-        for EndedSession { session, ended_at } in ledger.sessions_ended_since(shard, now.saturating_sub(self.kept_ms)).await? {
+        for EndedSession { session, ended_at } in ledger.sessions_ended_since(shard, now.saturating_sub(KEPT_MS)).await? {
             self.end([session], ended_at);
         }
         self.loaded.write().unwrap_or_else(PoisonError::into_inner).insert(shard);
@@ -114,7 +105,7 @@ impl Revocations {
             return;
         }
         self.pruned_at.store(now, Ordering::Relaxed);
-        ended.retain(|_, ended_at| now.saturating_sub(*ended_at) < self.kept_ms);
+        ended.retain(|_, ended_at| now.saturating_sub(*ended_at) < KEPT_MS);
     }
 }
 
@@ -122,28 +113,26 @@ impl Revocations {
 mod tests {
     use super::*;
 
-    const TTL: Duration = Duration::from_secs(600);
-
     #[test]
     fn an_ended_session_stays_ended_while_a_token_of_it_can_live_and_then_goes() {
         // Planted fault: an entry that is evicted by number, or kept for ever.
-        let revocations = Revocations::new(TTL);
+        let revocations = Revocations::default();
         let session = SessionId::from_raw;
         revocations.end([session(1)], 1_000_000);
         for number in 2..200_000 {
-            revocations.end([session(number)], 1_000_000 + 600_000 + 5_000);
+            revocations.end([session(number)], 1_000_000 + KEPT_MS - 1);
         }
         assert!(revocations.is_ended(session(1)));
         assert!(!revocations.is_ended(session(200_000)));
 
-        revocations.end([session(200_000)], 1_000_000 + 600_000 + 5_000 + SIGNING_MARGIN_MS);
+        revocations.end([session(200_000)], 1_000_000 + KEPT_MS + PRUNE_INTERVAL_MS);
         assert!(!revocations.is_ended(session(1)), "no token of it can be good");
         assert_eq!(revocations.len(), 199_999);
     }
 
     #[test]
     fn a_clock_set_back_brings_no_session_back() {
-        let revocations = Revocations::new(TTL);
+        let revocations = Revocations::default();
         revocations.end([SessionId::from_raw(1)], 10_000_000);
         revocations.end([SessionId::from_raw(2)], 5_000_000);
         revocations.end([SessionId::from_raw(1)], 5_000_000);

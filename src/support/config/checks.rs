@@ -17,8 +17,8 @@ const BATCH_ROWS_MAX: u32 = 10_000;
 const BATCH_BYTES_MIN: u64 = 4 << 10;
 /// A batch stands in memory several times over.
 const BATCH_BYTES_MAX: u64 = 64 << 20;
-/// A stolen access token is good for that long.
-const ACCESS_TTL_MAX: Duration = Duration::from_secs(3_600);
+/// A stolen access token is good for that long, and an ended session is remembered for that long.
+pub const ACCESS_TTL_MAX: Duration = Duration::from_secs(3_600);
 const REFRESH_TTL_MAX: Duration = Duration::from_secs(400 * 86_400);
 /// More shards than one process can keep open with their readers.
 const MEMBERS_MAX: usize = 256;

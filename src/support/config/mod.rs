@@ -19,7 +19,7 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Value;
 
-pub use checks::{MEMBER_NAME_CHARACTERS_MAX, is_member_name};
+pub use checks::{ACCESS_TTL_MAX, MEMBER_NAME_CHARACTERS_MAX, is_member_name};
 pub use postgres_url::PostgresUrl;
 pub use sections::{
     Api, Auth, Cache, Data, Issuer, Journal, JournalKind, Limits, LogFormat, Member, Nats, Node, Notify, Postgres, Role, Server, Shards,

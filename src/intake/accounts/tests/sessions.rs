@@ -146,6 +146,21 @@ async fn s7_a_revoked_session_stays_so_over_a_restart_and_no_token_is_believed_b
 }
 
 #[tokio::test]
+async fn s7_a_shorter_life_of_tokens_brings_no_ended_session_back() {
+    // Planted fault: ended sessions that are remembered as long as tokens live by the configuration of now.
+    let server = server().await;
+    let ended = server.register("bob").await.expect("registered");
+    let identity = server.who(&ended).await.expect("signed in");
+    server.accounts.logout(&identity).await.expect("logged out");
+    server.clock.advance(5 * 60 * 1000);
+
+    let settings = AccountSettings { access_ttl: Duration::from_secs(1), ..server.accounts.settings };
+    let restarted = start(&server.ledger, &server.clock, &server.dir, settings, MEMORY_KIB).await;
+
+    assert!(matches!(restarted.who(&ended).await, Err(AuthError::SessionEnded)));
+}
+
+#[tokio::test]
 async fn s7_the_node_that_ends_a_session_refuses_its_tokens_before_it_hears_of_the_commit() {
     // Planted fault: relying on the feed of commits alone.
     let first = server().await;
