@@ -114,9 +114,7 @@ async fn events(desk: Arc<Desk>, identity: Identity, request: &HttpRequest) -> R
         watches: watches(request, desk.limits.watches_per_socket)?,
         admitted: Some(admitted),
     };
-    for post in &opening.watches {
-        desk.above.pages.look(identity.user, *post).await.map_err(refused)?;
-    }
+    let (watched, pages) = (opening.watches.clone(), Arc::clone(&desk.above.pages));
     let opened = open(&desk, Protocol::ServerSentEvents);
     Session::begin_events(desk, opened.socket, opened.outbox, signed(identity), opening);
     match verdict.await {
@@ -125,6 +123,10 @@ async fn events(desk: Arc<Desk>, identity: Identity, request: &HttpRequest) -> R
             return Err(Problem::of_kind(ErrorKind::TooManyRequests { retry_after_s: RETRY_AFTER_S }).detail("too many streams are open"));
         }
         Ok(Err(JoinRefused::Closing)) | Err(_) => return Err(unavailable()),
+    }
+    // Only now, since each is a read: who has too many streams asks for none. A refusal drops the writer, and that ends the session.
+    for post in watched {
+        pages.look(identity.user, post).await.map_err(refused)?;
     }
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, EVENT_STREAM)).insert_header((ACCEL_BUFFERING, HeaderValue::from_static("no")));

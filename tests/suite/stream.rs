@@ -221,6 +221,9 @@ async fn the_newest_socket_over_the_limit_is_closed_and_a_place_that_is_left_is_
     assert_eq!(Events::try_open(&people[0], "", None).await.status().as_u16(), 429);
     Socket::open(&people[1]).await.settled().await;
     second.settled().await;
+    // Nor is a post looked at for a stream that may not be: this one is not there.
+    assert_eq!(Events::try_open(&people[0], "?watch=1", None).await.status().as_u16(), 429);
+    assert_eq!(Events::try_open(&people[1], "?watch=1", None).await.status().as_u16(), 404);
 
     first.close().await;
     within(EVENT_TIMEOUT, "a free place", async || {

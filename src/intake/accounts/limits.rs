@@ -1,4 +1,5 @@
-//! How often somebody may try to sign in: per address at a steady rate, per account with exponential back-off.
+//! How often somebody may try to sign in: per address at a steady rate, per account with exponential back-off; and how often who has
+//! signed in may refresh, or change his password.
 //!
 //! An attempt in, a permit or a wait out. Attempts that are still being checked count as failures, so a thousand guesses at once are no
 //! more than a few. Not a lock-out weapon: a device that the account has a live session on has counters of its own, and does not
@@ -12,6 +13,7 @@ use moka::sync::Cache;
 use super::AccountSettings;
 use crate::support::lock::lock;
 use crate::vocabulary::Millis;
+use crate::vocabulary::ids::UserId;
 use crate::vocabulary::owner::mix;
 
 /// Failures of an account that cost nothing: typing errors.
@@ -22,6 +24,11 @@ const BACK_OFF_FIRST_MS: u64 = 1_000;
 pub(super) const BACK_OFF_MAX_MS: u64 = 15 * 60 * 1000;
 /// Accounts, and addresses, that are remembered: at about 200 bytes each.
 const REMEMBERED_MAX: u64 = 100_000;
+/// Refreshes of one user, and changes of his password: each is a write that goes before everybody's content. Fifty tabs that wake up at once
+/// are below it.
+const ACCOUNT_WRITES_PER_MINUTE: u32 = 120;
+/// Keeps them apart: a thief's refreshes do not keep the owner from changing his password.
+const PASSWORD_SALT: u64 = 0x6368_616e_6765;
 const MINUTE_MS: u64 = 60 * 1000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 
@@ -63,6 +70,7 @@ pub(super) struct Limits {
     enabled: bool,
     logins: Rate,
     registrations: Rate,
+    account_writes: Rate,
     accounts: Cache<u64, Arc<Mutex<Failures>>>,
 }
 
@@ -77,6 +85,7 @@ impl Limits {
             enabled: settings.limits_enabled,
             logins: Rate::new(settings.logins_per_minute, MINUTE_MS),
             registrations: Rate::new(settings.registrations_per_hour, HOUR_MS),
+            account_writes: Rate::new(ACCOUNT_WRITES_PER_MINUTE, MINUTE_MS),
             accounts: Cache::new(REMEMBERED_MAX),
         }
     }
@@ -89,6 +98,16 @@ impl Limits {
     /// One registration from this address.
     pub(super) fn registration_from(&self, address_hash: u64, now: Millis) -> Result<(), Wait> {
         if self.enabled { self.registrations.take(address_hash, now) } else { Ok(()) }
+    }
+
+    /// One refresh by this user.
+    pub(super) fn refresh_of(&self, user: UserId, now: Millis) -> Result<(), Wait> {
+        if self.enabled { self.account_writes.take(mix(user.raw()), now) } else { Ok(()) }
+    }
+
+    /// One new password of this user.
+    pub(super) fn password_of(&self, user: UserId, now: Millis) -> Result<(), Wait> {
+        if self.enabled { self.account_writes.take(mix(user.raw() ^ PASSWORD_SALT), now) } else { Ok(()) }
     }
 
     /// One guess at an account's password. `account` is a hash of its name, whether or not it exists; `device` the address hash of a
@@ -216,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn a_user_refreshes_and_changes_his_password_so_often_a_minute() {
+        let limits = limits();
+        let (ann, bob) = (UserId::from_raw(1), UserId::from_raw(2));
+        for _ in 0..ACCOUNT_WRITES_PER_MINUTE {
+            assert_eq!(limits.refresh_of(ann, NOW), Ok(()));
+        }
+        assert_eq!(limits.refresh_of(ann, NOW), Err(Wait { retry_after_s: 1 }));
+        assert_eq!((limits.refresh_of(bob, NOW), limits.password_of(ann, NOW)), (Ok(()), Ok(())));
+        assert_eq!(limits.refresh_of(ann, NOW + 500), Ok(()));
+        let refused = (1..=ACCOUNT_WRITES_PER_MINUTE).find(|_| limits.password_of(bob, NOW).is_err());
+        assert_eq!(refused, None);
+        assert!(limits.password_of(bob, NOW).is_err());
+    }
+
+    #[test]
     fn a_clock_set_back_does_not_lock_anybody_out() {
         let limits = limits();
         for _ in 0..10 {
@@ -299,6 +333,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(fail(&off, None, NOW), Ok(None));
             assert_eq!(off.login_from(7, NOW), Ok(()));
+            assert_eq!((off.refresh_of(UserId::from_raw(1), NOW), off.password_of(UserId::from_raw(1), NOW)), (Ok(()), Ok(())));
             assert_eq!(off.registration_from(7, NOW), Ok(()));
         }
     }

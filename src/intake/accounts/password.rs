@@ -17,6 +17,8 @@ impl Accounts {
     pub async fn change_password(&self, identity: &Identity, current: String, new: String) -> Result<(), AccountError> {
         password_rules::check(&new).map_err(|source| AccountError::Password { field: "new_password", source })?;
         let user = identity.user;
+        let limit = self.limits.password_of(user, self.now());
+        limit.map_err(|wait| AccountError::TooMany { retry_after_s: wait.retry_after_s })?;
         let (account, sessions) = self.account_with_sessions(user).await?;
         // A stolen access token is no way around the limits of login. Each session counts for itself: its thief shuts no other out.
         let asking = identity.session.map(SessionId::raw);
@@ -39,8 +41,8 @@ impl Accounts {
                 tracing::info!(target: "security", { user.id = %user }, "password changed");
                 Ok(())
             }
+            Decision::Rejected(Rejection::SessionEnded) => Err(AccountError::SessionEnded),
             Decision::Rejected(rejection) => Err(AccountError::Rejected(rejection)),
         }
-            Decision::Rejected(Rejection::SessionEnded) => Err(AccountError::SessionEnded),
     }
 }

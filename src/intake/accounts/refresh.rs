@@ -13,6 +13,8 @@ impl Accounts {
     pub async fn refresh(&self, token: &str) -> Result<Credentials, AccountError> {
         let claims = self.refresh_tokens.check(token).map_err(|_not_ours| AccountError::SessionEnded)?;
         let (user, session) = (claims.user, claims.session);
+        let limit = self.limits.refresh_of(user, self.now());
+        limit.map_err(|wait| AccountError::TooMany { retry_after_s: wait.retry_after_s })?;
         let (account_before, before) = self.live_session(user, session).await?;
         if self.is_expired(&before, self.now()) {
             // Its tokens are refused by age already: the end only keeps lists short.

@@ -5,6 +5,30 @@ use futures_util::FutureExt;
 use super::*;
 
 #[tokio::test]
+async fn a_user_who_refreshes_or_changes_his_password_too_often_waits_and_writes_nothing() {
+    // Planted fault: one user whose refreshes fill the room that is kept for signing in.
+    let server = server().await;
+    let bob = server.register("bob").await.expect("registered");
+    let eve = server.register("eve").await.expect("registered");
+    let identity = server.who(&bob).await.expect("signed in");
+
+    let refreshed = join_all((0..300).map(|_| server.accounts.refresh(&bob.refresh_token))).await;
+    let written = server.ledger.journal().iter().filter(|(_, command)| matches!(command, Command::RotateSession { .. })).count();
+    assert!(refreshed.iter().all(|result| result.is_ok() || is_too_many(result)));
+    assert_eq!(refreshed.iter().filter(|result| result.is_ok()).count(), written);
+    assert!(written < 150, "{written} refreshes of one user");
+    assert!(server.accounts.refresh(&eve.refresh_token).await.is_ok());
+
+    let change = || server.accounts.change_password(&identity, PASSWORD.to_owned(), PASSWORD.to_owned());
+    assert!(change().await.is_ok(), "his refreshes do not keep him from it");
+    let mut changes = 1;
+    while change().await.is_ok() {
+        changes += 1;
+    }
+    assert!(is_too_many(&change().await) && changes < 150, "{changes} changes of one password");
+}
+
+#[tokio::test]
 async fn guesses_at_the_current_password_are_limited_too() {
     let server = server().await;
     let own = server.register("bob").await.expect("registered");
