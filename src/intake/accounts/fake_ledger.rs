@@ -34,6 +34,8 @@ pub(super) struct FakeLedger {
     pub(super) unreadable: AtomicBool,
     pub(super) reads: AtomicUsize,
     pub(super) refuse: Mutex<Option<DecideError>>,
+    /// This shard can be read, and decides nothing.
+    pub(super) stalled: Mutex<Option<ShardIndex>>,
     /// Decided just before the next command: what somebody else did in between.
     pub(super) in_between: Mutex<Option<(UserId, Command)>>,
 }
@@ -47,6 +49,7 @@ impl FakeLedger {
             unreadable: AtomicBool::new(false),
             reads: AtomicUsize::new(0),
             refuse: Mutex::default(),
+            stalled: Mutex::default(),
             in_between: Mutex::default(),
         }
     }
@@ -122,6 +125,10 @@ impl AccountLedger for FakeLedger {
             tokio::task::yield_now().await;
             if let Some(refused) = *lock(&self.refuse) {
                 return Err(refused);
+            }
+            let stalled = *lock(&self.stalled);
+            if stalled == Some(self.shard_of(author)) {
+                std::future::pending::<()>().await;
             }
             let in_between = lock(&self.in_between).take();
             if let Some((author, command)) = in_between {

@@ -112,9 +112,7 @@ impl Server {
     }
 
     async fn do_chores(&mut self) {
-        while self.chores.waiting() > 0 {
-            assert!(self.chores.step().await);
-        }
+        self.chores.do_waiting().await;
     }
 }
 

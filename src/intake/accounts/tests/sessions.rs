@@ -227,6 +227,29 @@ async fn s8_opening_more_sessions_than_allowed_ends_the_least_used() {
 }
 
 #[tokio::test]
+async fn a_shard_that_decides_nothing_keeps_only_its_own_chores_waiting() {
+    // Planted fault: one queue for all, in which each chore of a stopped shard costs the others its whole time.
+    let Server { accounts, chores, ledger, .. } = server().await;
+    let (stopped, other) = (UserId::from_raw(2), UserId::from_raw(3));
+    *lock(&ledger.stalled) = Some(ledger.shard_of(stopped));
+    for author in [stopped, stopped, other] {
+        accounts.chores.add(author, Command::BackOffLogin { until: 0, failures: 0 });
+    }
+
+    let done = async {
+        while ledger.journal().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = chores.run() => panic!("sign-in is still there"),
+        () = done => {}
+    }
+
+    assert_eq!(ledger.journal()[0].0, other);
+}
+
+#[tokio::test]
 async fn what_the_ledger_cannot_do_is_told_as_it_is() {
     let server = server().await;
     let own = server.register("bob").await.expect("registered");
