@@ -32,6 +32,16 @@ pub(super) fn start(ledger: &Arc<Ledger>, intake: &Intake, auth: &Auth, tokens: 
     let refresh_ttl_ms = u64::try_from(auth.refresh_ttl.as_millis()).unwrap_or(u64::MAX);
     let keeper = Housekeeper { ledger: Arc::clone(ledger), refresh_ttl_ms };
     let intake = intake.clone();
+    let clock = Arc::clone(&ledger.clock);
+    // Apart from the rest, which must not wait for somebody else's server.
+    tasks.start("reading the keys of issuers", async move {
+        let mut ticks = tokio::time::interval(TICK * TIDY_EVERY as u32);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            tokens.issuers().refresh_due(clock.now()).await;
+        }
+    });
     tasks.start("housekeeping", async move {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -42,7 +52,6 @@ pub(super) fn start(ledger: &Arc<Ledger>, intake: &Intake, auth: &Auth, tokens: 
             if round % TIDY_EVERY == 0 {
                 telemetry.upkeep();
                 intake.tidy();
-                tokens.issuers().refresh_due(keeper.ledger.clock.now()).await;
             }
             if round % FORGET_EVERY == 0 {
                 keeper.forget().await;

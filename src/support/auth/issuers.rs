@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
 
 use super::foreign_keys::{self, ForeignKey, JwksError};
 use crate::support::chain::Chain;
@@ -111,15 +112,11 @@ impl Issuers {
         Ok(Self(issuers))
     }
 
-    /// Reads the keys of each issuer whose keys are older than [`REFRESH_INTERVAL_MS`]; at start those of all. A failure is logged.
-    /// To be called at start and once a minute.
+    /// Reads the keys of each issuer whose keys are older than [`REFRESH_INTERVAL_MS`], of all at once; at start those of all. A failure
+    /// is logged. To be called at start and once a minute.
     pub async fn refresh_due(&self, now: Millis) {
-        for issuer in &self.0 {
-            let due = issuer.keys.load().as_ref().is_none_or(|keys| now.abs_diff(keys.read_at) >= REFRESH_INTERVAL_MS);
-            if due {
-                issuer.refresh(now).await;
-            }
-        }
+        let is_due = |issuer: &&Issuer| issuer.keys.load().as_ref().is_none_or(|keys| now.abs_diff(keys.read_at) >= REFRESH_INTERVAL_MS);
+        join_all(self.0.iter().filter(is_due).map(|issuer| issuer.refresh(now))).await;
     }
 
     /// Reads the keys of one issuer because a token named one that we do not have; unless somebody did within [`UNKNOWN_INTERVAL_MS`].
@@ -198,7 +195,7 @@ impl Source {
 
     async fn read(&self) -> Result<HashMap<String, Arc<ForeignKey>>, IssuerError> {
         let bytes = match self {
-            Self::File(path) => read_file(path).map_err(|source| IssuerError::File { path: path.clone(), source })?,
+            Self::File(path) => read_file(path.clone()).await.map_err(|source| IssuerError::File { path: path.clone(), source })?,
             Self::Url(url, client) => fetch(url, client).await?,
         };
         if bytes.len() > DOCUMENT_BYTES_MAX {
@@ -216,11 +213,14 @@ fn is_this_machine(url: &reqwest::Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// One byte more than is allowed, so that too large a file is seen.
-fn read_file(path: &std::path::Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// One byte more than is allowed, so that too large a file is seen. On a thread of its own: the file may be on a slow disk.
+async fn read_file(path: PathBuf) -> io::Result<Vec<u8>> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    reading.await.map_err(io::Error::other)?
 }
 
 async fn fetch(url: &reqwest::Url, client: &reqwest::Client) -> Result<Vec<u8>, IssuerError> {
@@ -353,6 +353,27 @@ mod tests {
             let issuers = issuers(&server(answer).0);
             issuers.refresh_due(NOW).await;
             assert!(!issuers.has_keys(0, NOW));
+    #[tokio::test]
+    async fn an_issuer_that_does_not_answer_keeps_no_other_from_being_read() {
+        // Planted fault: one issuer after the other.
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let hanging = IssuerSettings {
+            issuer: "https://silent.example".to_owned(),
+            ..settings(&format!("http://{}/jwks", silent.local_addr().expect("an address")))
+        };
+        let issuers = Issuers::new(vec![hanging, settings(&server(http("200 OK", "", KEYS)).0)], "own").expect("acceptable");
+
+        let read = async {
+            while !issuers.has_keys(1, NOW) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = issuers.refresh_due(NOW) => panic!("the silent one answered"),
+            () = read => {}
+        }
+    }
+
         }
         assert_eq!(followed.load(Ordering::SeqCst), 0, "no redirect was followed");
     }
