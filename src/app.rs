@@ -53,13 +53,13 @@ use crate::substrate::bus::LocalBus;
 use crate::substrate::journal::expectations::Expectations;
 use crate::substrate::store::FIRST_EPOCH;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
-use crate::support::auth::issuers::{IssuerSettings, Issuers};
+use crate::support::auth::issuers::Issuers;
 use crate::support::auth::keys::KeyRing;
 use crate::support::auth::seal::Sealer;
 use crate::support::auth::secret::MasterSecret;
 use crate::support::auth::token::Tokens;
 use crate::support::clock::Clock;
-use crate::support::config::{Config, Member};
+use crate::support::config::{Config, Issuer, Member};
 use crate::support::data_folder::{DataFolder, claim_worker};
 use crate::support::processors;
 use crate::support::snowflake::IdMaker;
@@ -102,8 +102,6 @@ pub const KEYS_FOLDER: &str = "keys";
 pub const JOURNAL_FOLDER: &str = "journal";
 /// The name that our access tokens carry as their audience.
 pub const AUDIENCE: &str = "sosik";
-/// The name that our access tokens carry as their issuer, if no public URL is configured.
-pub const ISSUER: &str = "sosik";
 /// The part of the cache that is for participants of posts, of all shards together.
 const PARTICIPANTS_PART: u64 = 8;
 /// How long a supervisor may take to finish the batch in hand.
@@ -330,15 +328,10 @@ async fn recover(
 /// Tokens and their keys, as the server and the command line use them.
 pub fn tokens(config: &Config, folder: &std::path::Path, now: crate::vocabulary::Millis) -> Result<Tokens, StartError> {
     let keys = KeyRing::open(&folder.join(KEYS_FOLDER), now).map_err(StartError::while_doing("open the keys"))?;
-    let own = config.server.public_url.as_ref().map_or_else(|| ISSUER.to_owned(), |url| url.as_str().to_owned());
-    let foreign = config.auth.issuers.iter();
-    let foreign = foreign.map(|issuer| IssuerSettings {
-        issuer: issuer.issuer.clone(),
-        audience: issuer.audience.clone(),
-        jwks: issuer.jwks.clone(),
-    });
-    let issuers = Issuers::new(foreign.collect(), &own).map_err(StartError::while_doing("set up the foreign issuers"))?;
-    Ok(Tokens::new(Arc::new(keys), Arc::new(issuers), own, AUDIENCE.to_owned()))
+    let foreign = config.auth.issuers.iter().map(Issuer::settings).collect();
+    let own = config.own_issuer();
+    let issuers = Issuers::new(foreign, own).map_err(StartError::while_doing("set up the foreign issuers"))?;
+    Ok(Tokens::new(Arc::new(keys), Arc::new(issuers), own.to_owned(), AUDIENCE.to_owned()))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the composition root hands each part what it stands on")]

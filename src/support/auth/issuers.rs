@@ -24,6 +24,7 @@ pub const REFRESH_INTERVAL_MS: u64 = 10 * 60 * 1000;
 pub const UNKNOWN_INTERVAL_MS: u64 = 60 * 1000;
 /// Keys that could not be confirmed for a day are no longer believed.
 pub const STALE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+const NAME_CHARACTERS_MAX: usize = 512;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A dozen RSA keys with certificates stay below.
@@ -41,11 +42,36 @@ pub struct IssuerSettings {
     pub jwks: String,
 }
 
+impl IssuerSettings {
+    /// Whether such an issuer can be; `own` is the issuer of this server's own tokens, `others` are those that were named before.
+    pub fn check<'a>(&self, own: &str, mut others: impl Iterator<Item = &'a str>) -> Result<(), IssuerError> {
+        let name = &self.issuer;
+        if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
+            return Err(IssuerError::Name);
+        }
+        if name == own || others.any(|other| other == name) {
+            return Err(IssuerError::Twice(name.clone()));
+        }
+        self.url().map(drop)
+    }
+
+    /// Where the keys are fetched; `None`: they are in a file.
+    fn url(&self) -> Result<Option<reqwest::Url>, IssuerError> {
+        let wrong = || IssuerError::Source(self.issuer.clone());
+        if !self.jwks.contains("://") {
+            return if self.jwks.is_empty() { Err(wrong()) } else { Ok(None) };
+        }
+        let url = reqwest::Url::parse(&self.jwks).map_err(|_error| wrong())?;
+        let allowed = url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(&url));
+        if allowed { Ok(Some(url)) } else { Err(wrong()) }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     #[error("issuer {0} is configured twice, or is this server itself")]
     Twice(String),
-    #[error("the name of an issuer must be 1 to 512 characters without control characters")]
+    #[error("the name of an issuer must be 1 to {NAME_CHARACTERS_MAX} characters without control characters")]
     Name,
     #[error("the keys of issuer {0} must be a file, an https URL, or an http URL of this machine")]
     Source(String),
@@ -93,14 +119,8 @@ impl Issuers {
     pub fn new(settings: Vec<IssuerSettings>, own: &str) -> Result<Self, IssuerError> {
         let mut issuers: Vec<Issuer> = Vec::with_capacity(settings.len());
         for settings in settings {
-            let name = &settings.issuer;
-            if name.is_empty() || name.chars().count() > 512 || name.chars().any(char::is_control) {
-                return Err(IssuerError::Name);
-            }
-            if name == own || issuers.iter().any(|other| other.settings.issuer == *name) {
-                return Err(IssuerError::Twice(name.clone()));
-            }
-            let source = Source::parse(&settings)?;
+            settings.check(own, issuers.iter().map(|other| other.settings.issuer.as_str()))?;
+            let source = Source::of(&settings)?;
             issuers.push(Issuer {
                 settings,
                 source,
@@ -171,16 +191,8 @@ impl Issuer {
 }
 
 impl Source {
-    fn parse(settings: &IssuerSettings) -> Result<Self, IssuerError> {
-        let wrong = || IssuerError::Source(settings.issuer.clone());
-        if !settings.jwks.contains("://") {
-            return if settings.jwks.is_empty() { Err(wrong()) } else { Ok(Self::File(PathBuf::from(&settings.jwks))) };
-        }
-        let url = reqwest::Url::parse(&settings.jwks).map_err(|_error| wrong())?;
-        let allowed = url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(&url));
-        if !allowed {
-            return Err(wrong());
-        }
+    fn of(settings: &IssuerSettings) -> Result<Self, IssuerError> {
+        let Some(url) = settings.url()? else { return Ok(Self::File(PathBuf::from(&settings.jwks))) };
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -342,18 +354,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn redirects_errors_and_too_large_bodies_give_no_keys() {
-        let (target, followed) = server(http("200 OK", "", KEYS));
-        for answer in [
-            http("302 Found", &format!("Location: {target}\r\n"), ""),
-            http("500 Oops", "", KEYS),
-            http("200 OK", "", "<html>"),
-            format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(DOCUMENT_BYTES_MAX + 1)).into_bytes(),
-        ] {
-            let issuers = issuers(&server(answer).0);
-            issuers.refresh_due(NOW).await;
-            assert!(!issuers.has_keys(0, NOW));
-    #[tokio::test]
     async fn an_issuer_that_does_not_answer_keeps_no_other_from_being_read() {
         // Planted fault: one issuer after the other.
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -374,6 +374,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn redirects_errors_and_too_large_bodies_give_no_keys() {
+        let (target, followed) = server(http("200 OK", "", KEYS));
+        for answer in [
+            http("302 Found", &format!("Location: {target}\r\n"), ""),
+            http("500 Oops", "", KEYS),
+            http("200 OK", "", "<html>"),
+            format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(DOCUMENT_BYTES_MAX + 1)).into_bytes(),
+        ] {
+            let issuers = issuers(&server(answer).0);
+            issuers.refresh_due(NOW).await;
+            assert!(!issuers.has_keys(0, NOW));
         }
         assert_eq!(followed.load(Ordering::SeqCst), 0, "no redirect was followed");
     }

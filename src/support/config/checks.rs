@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::values::{WORKERS_MAX, web_url};
+use super::values::WORKERS_MAX;
 use super::{Config, ConfigError, Member, PostgresUrl, Role, Strategy};
+use crate::support::auth::issuers::IssuerError;
 
 /// The largest number of 5 bits: a datacenter or a worker has that much of an id.
 const NODE_NUMBER_MAX: u8 = 31;
@@ -210,7 +211,6 @@ fn check_auth(config: &Config) -> Result<(), ConfigError> {
     if auth.refresh_ttl < auth.access_ttl || auth.refresh_ttl > REFRESH_TTL_MAX {
         return Err(ConfigError::value("auth.refresh_ttl", format!("must be from auth.access_ttl to 400d, is {:?}", auth.refresh_ttl)));
     }
-    let mut names = HashSet::new();
     for (index, issuer) in auth.issuers.iter().enumerate() {
         let key = |field: &str| format!("auth.issuers.{index}.{field}");
         for (field, text) in [("issuer", &issuer.issuer), ("audience", &issuer.audience), ("jwks", &issuer.jwks)] {
@@ -218,12 +218,11 @@ fn check_auth(config: &Config) -> Result<(), ConfigError> {
                 return Err(ConfigError::value(key(field), "must not be empty or hold control characters"));
             }
         }
-        if !names.insert(&issuer.issuer) {
-            return Err(ConfigError::value(key("issuer"), "must be unique"));
-        }
-        if issuer.jwks.contains("://") && web_url(&issuer.jwks).is_none() {
-            return Err(ConfigError::value(key("jwks"), "expected a file, or a URL of http or https"));
-        }
+        let before = auth.issuers[..index].iter().map(|other| other.issuer.as_str());
+        issuer.settings().check(config.own_issuer(), before).map_err(|error| {
+            let field = if matches!(error, IssuerError::Source(_)) { "jwks" } else { "issuer" };
+            ConfigError::value(key(field), error.to_string())
+        })?;
     }
     Ok(())
 }

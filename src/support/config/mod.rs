@@ -27,6 +27,8 @@ pub use sections::{
 };
 pub use values::{Network, Origin, PublicUrl, WORKERS_MAX, Workers, parse_span};
 
+/// The issuer of our own tokens, if no public URL is configured.
+const ISSUER: &str = "sosik";
 /// What begins the name of each variable that is ours.
 const VARIABLE_PREFIX: &str = "SOSIK__";
 /// What separates the levels in the name of a variable.
@@ -123,6 +125,11 @@ impl Config {
         }
         checks::check(&config)?;
         Ok(config)
+    }
+
+    /// The issuer of our own tokens.
+    pub fn own_issuer(&self) -> &str {
+        self.server.public_url.as_ref().map_or(ISSUER, PublicUrl::as_str)
     }
 
     /// All values in effect, as TOML. Passwords in URLs are masked.

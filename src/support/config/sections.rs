@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::postgres_url::PostgresUrl;
 use super::values::{Network, Origin, PublicUrl, Workers, listen, optional_span, size, span};
+use crate::support::auth::issuers::IssuerSettings;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -339,8 +340,15 @@ pub struct Issuer {
     pub issuer: String,
     /// Must stand in `aud`.
     pub audience: String,
-    /// The issuer's keys: a file, or a URL.
+    /// The issuer's keys: a file, or a URL of https, or of http on this machine.
     pub jwks: String,
+}
+
+impl Issuer {
+    /// As sign-in takes it.
+    pub fn settings(&self) -> IssuerSettings {
+        IssuerSettings { issuer: self.issuer.clone(), audience: self.audience.clone(), jwks: self.jwks.clone() }
+    }
 }
 
 /// How fast one user, or one address, may be.

@@ -112,6 +112,8 @@ fn a_bad_value_is_refused_by_its_key() {
         ("[auth]\naccess_ttl = '2h'", "auth.access_ttl", "1h"),
         ("[auth]\nrefresh_ttl = '1s'", "auth.refresh_ttl", "auth.access_ttl"),
         ("[[auth.issuers]]\nissuer = 'i'\naudience = 'a'\njwks = 'ftp://x/y'", "auth.issuers.0.jwks", "http"),
+        ("[[auth.issuers]]\nissuer = 'i'\naudience = 'a'\njwks = 'http://keys.example/jwks'", "auth.issuers.0.jwks", "https"),
+        ("[[auth.issuers]]\nissuer = 'sosik'\naudience = 'a'\njwks = 'f'", "auth.issuers.0.issuer", "this server itself"),
         ("[limits]\nwrites_per_minute = 0", "limits.writes_per_minute", "at least 1"),
         ("[notify]\nretention = 30", "notify.retention", "a span of time"),
         ("[stream]\noutbox_frames = 0", "stream.outbox_frames", "at least 1"),
@@ -169,6 +171,21 @@ fn what_comes_later_is_refused_and_not_ignored() {
         assert!(problem.contains("later release"), "{problem}");
     }
 }
+#[test]
+fn other_issuers_are_none_of_each_other_and_not_this_server() {
+    let issuer = |name: &str, jwks: &str| format!("[[auth.issuers]]\nissuer = '{name}'\naudience = 'a'\njwks = '{jwks}'\n");
+    let own = "[server]\npublic_url = 'https://social.example'\n";
+    assert!(load(&format!("{own}{}{}", issuer("sosik", "f"), issuer("j", "http://[::1]:7/jwks")), &[]).is_ok());
+    for (toml, key) in [
+        (format!("{own}{}", issuer("https://social.example", "f")), "auth.issuers.0.issuer"),
+        (format!("{}{}", issuer("i", "f"), issuer("i", "g")), "auth.issuers.1.issuer"),
+        (issuer(&"i".repeat(513), "f"), "auth.issuers.0.issuer"),
+        (issuer("i", "http://127.0.0.1.example/jwks"), "auth.issuers.0.jwks"),
+    ] {
+        assert_eq!(refusal(&toml).0, key, "{toml}");
+    }
+}
+
 
 #[test]
 fn two_members_may_share_neither_name_nor_file() {

@@ -317,7 +317,7 @@ impl TryFrom<String> for PublicUrl {
 }
 
 /// An `http` or `https` URL with a host.
-pub(super) fn web_url(text: &str) -> Option<reqwest::Url> {
+fn web_url(text: &str) -> Option<reqwest::Url> {
     let url = reqwest::Url::parse(text).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
