@@ -126,7 +126,7 @@ async fn a_device_that_was_offline_gets_the_gap_and_then_live_entries() {
 #[tokio::test]
 async fn a_long_history_comes_in_order_and_closes_nobody() {
     let entries = 400;
-    let server = Server::start_with(Settings::default().with("stream.outbox_frames", "100")).await;
+    let server = Server::start_with(Settings::default().with("stream.outbox_frames", "128")).await;
     let people = Person::join_many(&server, "long", 2).await;
     let post = people[0].publish("talk").await;
     for number in 0..entries {

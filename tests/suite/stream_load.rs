@@ -43,7 +43,7 @@ async fn stalled(person: &Person, post: &str) -> TcpStream {
 #[tokio::test]
 async fn readers_that_stall_are_closed_and_slow_nobody() {
     let count = number_from_environment("SOSIK_TEST_STALLED", 20);
-    let settings = Settings::default().with("stream.outbox_frames", "16").with("stream.sockets_per_user", "10000");
+    let settings = Settings::default().with("stream.outbox_bytes", "320KiB").with("stream.sockets_per_user", "10000");
     let server = Server::start_with(settings).await;
     let people = Person::join_many(&server, "stall", 3).await;
     let [author, reader, sleeper] = &people[..] else { panic!("three people") };

@@ -21,6 +21,14 @@ const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// A stolen access token is good for that long, and an ended session is remembered for that long.
 pub const ACCESS_TTL_MAX: Duration = Duration::from_secs(3_600);
 const REFRESH_TTL_MAX: Duration = Duration::from_secs(400 * 86_400);
+/// A page of history and what waits beside it; fewer, and a client that reads at once is closed as too slow.
+const OUTBOX_FRAMES_MIN: u32 = 128;
+/// Three of the longest comments.
+const OUTBOX_BYTES_MIN: u64 = 64 << 10;
+/// Less holds not one post.
+const CACHE_BYTES_MIN: u64 = 4 << 10;
+/// More than any machine has: somebody took one unit for another.
+const CACHE_BYTES_MAX: u64 = 1 << 40;
 /// More shards than one process can keep open with their readers.
 const MEMBERS_MAX: usize = 256;
 /// Connections that write, and that read, of one shard. A batch and a notification have one each at the least.
@@ -235,19 +243,28 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
         ("notify.retention_entries", u64::from(config.notify.retention_entries)),
         ("stream.sockets_per_user", u64::from(config.stream.sockets_per_user)),
         ("stream.watches_per_socket", u64::from(config.stream.watches_per_socket)),
-        ("stream.outbox_frames", u64::from(config.stream.outbox_frames)),
-        ("stream.outbox_bytes", config.stream.outbox_bytes),
     ];
     if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
         return Err(ConfigError::value(*key, "must be at least 1"));
     }
+    between("stream.outbox_frames", &config.stream.outbox_frames, &OUTBOX_FRAMES_MIN, &u32::MAX)?;
+    between("stream.outbox_bytes", &config.stream.outbox_bytes, &OUTBOX_BYTES_MIN, &u64::MAX)?;
+    between("cache.capacity", &config.cache.capacity, &CACHE_BYTES_MIN, &CACHE_BYTES_MAX)?;
     if config.notify.retention.is_zero() {
         return Err(ConfigError::value("notify.retention", "must be above 0"));
     }
-    if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.log) {
-        return Err(ConfigError::value("telemetry.log", format!("expected a level such as \"info\", or directives: {error}")));
+    check_log(&config.telemetry.log)
+}
+
+/// A word alone is a level. The parser takes any other for the name of a target, and a slip of the pen would silence all the rest.
+fn check_log(filter: &str) -> Result<(), ConfigError> {
+    let refused =
+        |problem: String| ConfigError::value("telemetry.log", format!("expected a level such as \"info\", or directives: {problem}"));
+    let words = filter.split(',').map(str::trim).filter(|part| !part.is_empty() && !part.contains(['=', '[', ']']));
+    if let Some(word) = words.into_iter().find(|word| word.parse::<tracing_subscriber::filter::LevelFilter>().is_err()) {
+        return Err(refused(format!("{word:?} is no level; for a target write {word}=debug")));
     }
-    Ok(())
+    tracing_subscriber::EnvFilter::builder().parse(filter).map(drop).map_err(|error| refused(error.to_string()))
 }
 
 fn check_later_releases(config: &Config) -> Result<(), ConfigError> {

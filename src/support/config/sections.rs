@@ -398,9 +398,9 @@ pub struct Stream {
     pub sockets_per_user: u32,
     /// `SOSIK__STREAM__WATCHES_PER_SOCKET`, 100.
     pub watches_per_socket: u32,
-    /// Frames that may wait for a slow client. `SOSIK__STREAM__OUTBOX_FRAMES`, 256.
+    /// Frames that may wait for a slow client, 128 at least. `SOSIK__STREAM__OUTBOX_FRAMES`, 256.
     pub outbox_frames: u32,
-    /// Bytes that may wait for a slow client. `SOSIK__STREAM__OUTBOX_BYTES`, 1MiB.
+    /// Bytes that may wait for a slow client, 64KiB at least. `SOSIK__STREAM__OUTBOX_BYTES`, 1MiB.
     #[serde(with = "size")]
     pub outbox_bytes: u64,
 }

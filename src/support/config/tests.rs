@@ -116,13 +116,26 @@ fn a_bad_value_is_refused_by_its_key() {
         ("[[auth.issuers]]\nissuer = 'sosik'\naudience = 'a'\njwks = 'f'", "auth.issuers.0.issuer", "this server itself"),
         ("[limits]\nwrites_per_minute = 0", "limits.writes_per_minute", "at least 1"),
         ("[notify]\nretention = 30", "notify.retention", "a span of time"),
-        ("[stream]\noutbox_frames = 0", "stream.outbox_frames", "at least 1"),
+        ("[stream]\noutbox_frames = 127", "stream.outbox_frames", "from 128"),
+        ("[stream]\noutbox_bytes = 65535", "stream.outbox_bytes", "from 65536"),
+        ("[cache]\ncapacity = 4095", "cache.capacity", "from 4096"),
+        ("[cache]\ncapacity = '2048GiB'", "cache.capacity", "to 1099511627776"),
         ("[api]\nanonymous_reads = 'yes'", "api.anonymous_reads", "bool"),
         ("[telemetry]\nlog = 'a=b=c'", "telemetry.log", "a level such as"),
+        ("[telemetry]\nlog = 'inof'", "telemetry.log", "\"inof\" is no level"),
+        ("[telemetry]\nlog = 'info, sosik::ledger'", "telemetry.log", "sosik::ledger=debug"),
+        ("[telemetry]\nlog = 'info,sosik=debgu'", "telemetry.log", "a level such as"),
     ] {
         let (found, problem) = refusal(toml);
         assert_eq!(found, key, "{toml}: {problem}");
         assert!(problem.contains(says), "{toml}: {problem}");
+    }
+}
+
+#[test]
+fn a_log_is_a_level_with_directives_or_without() {
+    for log in ["off", "WARN", "info,sosik::ledger=debug", "debug,tower=off,", "info,[request{id}]=trace", "sosik[x]"] {
+        assert!(load(&format!("[telemetry]\nlog = '{log}'"), &[]).is_ok(), "{log}");
     }
 }
 
@@ -159,19 +172,6 @@ fn how_far_a_standby_may_lag_has_bounds_and_nothing_to_say_of_a_file() {
 }
 
 #[test]
-fn what_comes_later_is_refused_and_not_ignored() {
-    for (toml, key) in [
-        ("[journal]\nkind = 'jetstream'", "journal.kind"),
-        ("[nats]\nurl = 'nats://x'", "nats.url"),
-        ("[node]\nroles = ['api']", "node.roles"),
-        ("[telemetry]\notlp_endpoint = 'http://x'", "telemetry.otlp_endpoint"),
-    ] {
-        let (found, problem) = refusal(toml);
-        assert_eq!(found, key);
-        assert!(problem.contains("later release"), "{problem}");
-    }
-}
-#[test]
 fn other_issuers_are_none_of_each_other_and_not_this_server() {
     let issuer = |name: &str, jwks: &str| format!("[[auth.issuers]]\nissuer = '{name}'\naudience = 'a'\njwks = '{jwks}'\n");
     let own = "[server]\npublic_url = 'https://social.example'\n";
@@ -186,6 +186,19 @@ fn other_issuers_are_none_of_each_other_and_not_this_server() {
     }
 }
 
+#[test]
+fn what_comes_later_is_refused_and_not_ignored() {
+    for (toml, key) in [
+        ("[journal]\nkind = 'jetstream'", "journal.kind"),
+        ("[nats]\nurl = 'nats://x'", "nats.url"),
+        ("[node]\nroles = ['api']", "node.roles"),
+        ("[telemetry]\notlp_endpoint = 'http://x'", "telemetry.otlp_endpoint"),
+    ] {
+        let (found, problem) = refusal(toml);
+        assert_eq!(found, key);
+        assert!(problem.contains("later release"), "{problem}");
+    }
+}
 
 #[test]
 fn two_members_may_share_neither_name_nor_file() {
