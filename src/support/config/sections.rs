@@ -25,12 +25,12 @@ pub struct Server {
     /// Where operators are served. `SOSIK__SERVER__ADMIN_BIND`, 127.0.0.1:9090.
     #[serde(with = "listen")]
     pub admin_bind: SocketAddr,
-    /// The URL under which clients reach it: the issuer of tokens, and the origin of its own pages. Absent: `http://` and the
-    /// bound address. `SOSIK__SERVER__PUBLIC_URL`, absent.
+    /// The URL under which clients reach it: the issuer of tokens, and the origin of its own pages. Absent: the issuer is `sosik`, and the
+    /// origin is what a request names as its host. `SOSIK__SERVER__PUBLIC_URL`, absent.
     pub public_url: Option<PublicUrl>,
     /// Other origins whose pages may call with credentials. `SOSIK__SERVER__ALLOWED_ORIGINS`, none.
     pub allowed_origins: Vec<Origin>,
-    /// Proxies whose `Forwarded` headers are believed. `SOSIK__SERVER__TRUSTED_PROXIES`, none.
+    /// Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed. `SOSIK__SERVER__TRUSTED_PROXIES`, none.
     pub trusted_proxies: Vec<Network>,
 }
 
