@@ -154,7 +154,7 @@ enum ShardsCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Make a new signing key; the one before stays published until its last token has ended.
+    /// Make a new signing key, which signs five minutes after it is published; the one before stays good until its last token has ended.
     Rotate,
 }
 

@@ -142,5 +142,7 @@ async fn rotated_keys_overlap() {
     let keys = ann.get("/.well-known/jwks.json").send().await.expect(200);
     assert!(keys.json["keys"].as_array().is_some_and(|keys| keys.len() >= 2), "{}", keys.text);
     assert!(!keys.text.contains("\"d\""), "a private key is public");
-    ann.signed_out().login(&ann.name, PASSWORD).await.expect(200);
 }
+    let (header, ..) = parts(&ann.signed_out().login(&ann.name, PASSWORD).await.expect(200).text_at("/access_token"));
+    let (before, ..) = parts(ann.token.as_deref().expect("signed in"));
+    assert_eq!(header["kid"], before["kid"], "a key signs that others may not know yet");

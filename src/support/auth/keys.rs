@@ -1,6 +1,7 @@
 //! The keys that sign access tokens: Ed25519, one file each, made at first start and turned over by `sosik keys rotate`.
 //!
-//! Files in, a signing key and a set of checking keys out. The newest key signs; an older one is good and published until every
+//! Files in, a signing key and a set of checking keys out. A new key is good and published at once, and signs when nobody's copy of the
+//! published keys is older than it ([`ANNOUNCED_MS`]); until then the one before does. That one is good and published until every
 //! token that it may have signed has expired ([`OVERLAP_MS`] after its successor was made). A running server looks for new files
 //! every [`RELOAD_INTERVAL_MS`], and when a token names a key that it does not know.
 
@@ -23,8 +24,12 @@ use crate::support::chain::Chain;
 use crate::support::data_folder::write_atomically;
 use crate::vocabulary::Millis;
 
-/// How long a key is good after its successor was made: the longest life of a token that it signed, and the leeway.
-pub const OVERLAP_MS: u64 = (LIFE_MAX_S + LEEWAY_S) * 1000 + RELOAD_INTERVAL_MS;
+/// How long others may keep the published keys before they ask again, in seconds.
+pub const PUBLISHED_MAX_AGE_S: u64 = 300;
+/// How long a key is published before it signs.
+pub const ANNOUNCED_MS: u64 = PUBLISHED_MAX_AGE_S * 1000 + RELOAD_INTERVAL_MS;
+/// How long a key is good after its successor was made: as long as it signs, the longest life of a token that it signed, and the leeway.
+pub const OVERLAP_MS: u64 = ANNOUNCED_MS + (LIFE_MAX_S + LEEWAY_S) * 1000 + RELOAD_INTERVAL_MS;
 /// A rotation must be noticed within 10 s.
 pub const RELOAD_INTERVAL_MS: u64 = 5_000;
 /// Unknown key ids make us look at the directory, but not more often than this.
@@ -65,6 +70,7 @@ pub(super) struct OwnKey {
     pub(super) decoding: DecodingKey,
     /// base64url of the public key.
     public: String,
+    made_at: Millis,
     /// From then on nothing that it signed is believed; `None` for the newest.
     retired_at: Option<Millis>,
 }
@@ -119,13 +125,14 @@ impl KeyRing {
     }
 
     /// The id of the key that signs now.
-    pub fn signing_kid(&self) -> Option<String> {
-        self.signing().map(|key| key.kid.clone())
+    pub fn signing_kid(&self, now: Millis) -> Option<String> {
+        self.signing(now).map(|key| key.kid.clone())
     }
 
-    /// The newest key. There always is one: a set without is never taken up.
-    pub(super) fn signing(&self) -> Option<Arc<OwnKey>> {
-        self.set.load().keys.last().cloned()
+    /// The newest key that everybody may know; of new ones alone the oldest. There always is one: a set without is never taken up.
+    pub(super) fn signing(&self, now: Millis) -> Option<Arc<OwnKey>> {
+        let set = self.set.load();
+        set.keys.iter().rev().find(|key| key.is_announced(now)).or(set.keys.first()).cloned()
     }
 
     /// The key of this id, if what it signed is believed now.
@@ -169,6 +176,11 @@ impl KeyRing {
 }
 
 impl OwnKey {
+    /// A clock that was set back does not keep a key waiting: any distance counts.
+    fn is_announced(&self, now: Millis) -> bool {
+        now.abs_diff(self.made_at) >= ANNOUNCED_MS
+    }
+
     fn is_retired(&self, now: Millis) -> bool {
         self.retired_at.is_some_and(|retired_at| now >= retired_at)
     }
@@ -178,7 +190,7 @@ impl OwnKey {
     }
 }
 
-/// Makes a new key, which signs from now on, and deletes keys whose overlap is over. Answers the new key's id.
+/// Makes a new key, which signs [`ANNOUNCED_MS`] later, and deletes keys whose overlap is over. Answers the new key's id.
 pub fn rotate(dir: &Path, now: Millis) -> Result<String, KeysError> {
     files::ensure_secret_dir(dir).map_err(|source| KeysError::File { path: dir.to_owned(), source })?;
     let names = key_names(dir)?;
@@ -224,9 +236,10 @@ fn load(dir: &Path, known: Option<&KeySet>) -> Result<KeySet, KeysError> {
     let mut keys = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
         let retired_at = names.get(index + 1).and_then(|successor| retired_at(successor));
+        let made_at = made_at(name).unwrap_or_default();
         let path = dir.join(name);
         match fs::read_to_string(&path) {
-            Ok(pem) => keys.push(Arc::new(key_of_pem(&pem, retired_at).ok_or(KeysError::NotAKey { path })?)),
+            Ok(pem) => keys.push(Arc::new(key_of_pem(&pem, made_at, retired_at).ok_or(KeysError::NotAKey { path })?)),
             // Deleted by a rotation between the listing and the reading.
             Err(error) if error.kind() == io::ErrorKind::NotFound && known.is_some() => {}
             Err(source) => return Err(KeysError::File { path, source }),
@@ -239,7 +252,7 @@ fn make_key(dir: &Path, now: Millis) -> Result<String, KeysError> {
     let pair = Ed25519KeyPair::generate().map_err(|_error| KeysError::Generate)?;
     let pkcs8 = pair.to_pkcs8v1().map_err(|_error| KeysError::Generate)?;
     let kid = thumbprint(&URL_SAFE_NO_PAD.encode(pair.public_key()));
-    // The newest name signs: it sorts last even if the clock was set back since the last rotation.
+    // The newest name sorts last even if the clock was set back since the last rotation.
     let newest = key_names(dir)?.last().and_then(|name| made_at(name));
     let made_at = newest.map_or(now, |newest| now.max(newest + 1));
     let path = dir.join(format!("{FILE_PREFIX}{made_at:016}-{kid}{FILE_SUFFIX}"));
@@ -247,7 +260,7 @@ fn make_key(dir: &Path, now: Millis) -> Result<String, KeysError> {
     Ok(kid)
 }
 
-fn key_of_pem(pem: &str, retired_at: Option<Millis>) -> Option<OwnKey> {
+fn key_of_pem(pem: &str, made_at: Millis, retired_at: Option<Millis>) -> Option<OwnKey> {
     let inner = pem.trim().strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
     let base64: String = inner.chars().filter(|character| !character.is_ascii_whitespace()).collect();
     let der = STANDARD.decode(base64).ok()?;
@@ -258,6 +271,7 @@ fn key_of_pem(pem: &str, retired_at: Option<Millis>) -> Option<OwnKey> {
         encoding: EncodingKey::from_ed_der(&der),
         decoding: DecodingKey::from_ed_der(pair.public_key().as_ref()),
         public,
+        made_at,
         retired_at,
     })
 }
@@ -301,8 +315,8 @@ mod tests {
         // Planted fault: a key made anew at each start, or readable by others.
         let dir = tempfile::tempdir().expect("a directory");
         let keys = dir.path().join("keys");
-        let first = KeyRing::open(&keys, NOW).expect("made").signing_kid();
-        let second = KeyRing::open(&keys, NOW + 1).expect("read").signing_kid();
+        let first = KeyRing::open(&keys, NOW).expect("made").signing_kid(NOW);
+        let second = KeyRing::open(&keys, NOW + 1).expect("read").signing_kid(NOW + 1);
 
         assert_eq!(first, second);
         let entries: Vec<_> = fs::read_dir(&keys).expect("a directory").map(|entry| entry.expect("an entry")).collect();
@@ -331,13 +345,12 @@ mod tests {
         // Planted fault: the old key dropped at once (tokens in use die), or kept for ever.
         let dir = tempfile::tempdir().expect("a directory");
         let ring = KeyRing::open(dir.path(), NOW).expect("made");
-        let old = ring.signing_kid().expect("a key");
+        let old = ring.signing_kid(NOW).expect("a key");
         let new = rotate(dir.path(), NOW).expect("rotated");
 
         ring.reload_if_changed(NOW + 1);
-        assert_eq!(ring.signing_kid().as_ref(), Some(&old), "not looked yet");
+        assert_eq!(kids(&ring, NOW + 1), [old.clone()], "not looked yet");
         ring.reload_if_changed(NOW + 10_000);
-        assert_eq!(ring.signing_kid().as_ref(), Some(&new));
         assert_eq!(ring.generation(), 1);
         assert_eq!(kids(&ring, NOW + 10_000), [old.clone(), new.clone()]);
 
@@ -345,6 +358,25 @@ mod tests {
         assert!(ring.checking(&old, over - 1).is_some());
         assert!(ring.checking(&old, over).is_none());
         assert_eq!(kids(&ring, over), [new]);
+    }
+
+    #[test]
+    fn a_new_key_signs_when_everybody_may_know_it() {
+        // Planted fault: a key that signs at once, while others still have the published keys of a minute ago.
+        let dir = tempfile::tempdir().expect("a directory");
+        let ring = KeyRing::open(dir.path(), NOW).expect("made");
+        let old = ring.signing_kid(NOW).expect("the only one");
+        let rotated_at = NOW + ANNOUNCED_MS;
+        let new = rotate(dir.path(), rotated_at).expect("rotated");
+        let newest = rotate(dir.path(), rotated_at + 1).expect("rotated");
+        ring.reload_if_changed(rotated_at + RELOAD_INTERVAL_MS);
+
+        for (after, signs) in [(RELOAD_INTERVAL_MS, &old), (ANNOUNCED_MS - 1, &old), (ANNOUNCED_MS, &new), (ANNOUNCED_MS + 1, &newest)] {
+            assert_eq!(ring.signing_kid(rotated_at + after).as_ref(), Some(signs), "{after} ms after the rotation");
+        }
+        assert_eq!(kids(&ring, rotated_at + RELOAD_INTERVAL_MS), [old.clone(), new, newest], "all are published");
+        let last_token_ends = rotated_at + ANNOUNCED_MS + (LIFE_MAX_S + LEEWAY_S) * 1000;
+        assert!(ring.checking(&old, last_token_ends).is_some());
     }
 
     #[test]
@@ -360,7 +392,7 @@ mod tests {
     fn a_rotation_deletes_what_is_no_longer_believed_and_a_deleted_key_is_forgotten() {
         let dir = tempfile::tempdir().expect("a directory");
         let ring = KeyRing::open(dir.path(), NOW).expect("made");
-        let first = ring.signing_kid().expect("a key");
+        let first = ring.signing_kid(NOW).expect("a key");
         rotate(dir.path(), NOW).expect("rotated");
         rotate(dir.path(), NOW + 2 * OVERLAP_MS).expect("rotated");
 
@@ -370,24 +402,25 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_does_not_let_an_old_key_sign_again() {
+    fn a_clock_set_back_does_not_keep_a_new_key_from_signing() {
         let dir = tempfile::tempdir().expect("a directory");
+        let a_year_back = NOW - 365 * 24 * 60 * 60 * 1000;
         let ring = KeyRing::open(dir.path(), NOW).expect("made");
-        let new = rotate(dir.path(), NOW - 60_000).expect("rotated");
+        let new = rotate(dir.path(), a_year_back).expect("rotated");
 
-        ring.reload_if_changed(NOW - 60_000);
-        assert_eq!(ring.signing_kid(), Some(new));
+        ring.reload_if_changed(a_year_back);
+        assert_eq!(ring.signing_kid(a_year_back), Some(new));
     }
 
     #[test]
     fn a_broken_file_stops_the_start_but_not_a_running_server() {
         let dir = tempfile::tempdir().expect("a directory");
         let ring = KeyRing::open(dir.path(), NOW).expect("made");
-        let kid = ring.signing_kid();
+        let kid = ring.signing_kid(NOW);
         fs::write(dir.path().join("ed25519-9999999999999999-x.pem"), "not a key").expect("written");
 
         ring.reload_if_changed(NOW + 10_000);
-        assert_eq!(ring.signing_kid(), kid);
+        assert_eq!(ring.signing_kid(NOW), kid);
         assert!(matches!(KeyRing::open(dir.path(), NOW), Err(KeysError::NotAKey { .. })));
     }
 
@@ -396,7 +429,7 @@ mod tests {
         // RFC 8410, section 10.3.
         let pem =
             "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
-        assert!(key_of_pem(pem, None).is_some());
-        assert!(key_of_pem(&pem.replace("MC4C", "MC4D"), None).is_none());
+        assert!(key_of_pem(pem, 0, None).is_some());
+        assert!(key_of_pem(&pem.replace("MC4C", "MC4D"), 0, None).is_none());
     }
 }

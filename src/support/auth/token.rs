@@ -206,13 +206,13 @@ impl Tokens {
         &self.issuers
     }
 
-    /// Signs with the newest key.
+    /// Signs with the newest key that everybody may know.
     pub fn sign(&self, claims: &Claims, now: Millis) -> Result<Signed, SignError> {
         if claims.life_s > LIFE_MAX_S {
             return Err(SignError::LifeTooLong);
         }
         self.keys.reload_if_changed(now);
-        let key = self.keys.signing().ok_or(SignError::NoKey)?;
+        let key = self.keys.signing(now).ok_or(SignError::NoKey)?;
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(ACCESS_TOKEN_TYPE.to_owned());
         header.kid = Some(key.kid.clone());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::support::auth::issuers::IssuerSettings;
-use crate::support::auth::keys::rotate;
+use crate::support::auth::keys::{ANNOUNCED_MS, rotate};
 use crate::support::auth::refresh::{RefreshClaims, RefreshTokens};
 use crate::support::auth::seal::{ConsistencyToken, Sealer};
 use crate::support::auth::secret::test_secret;
@@ -44,7 +44,7 @@ async fn world() -> World {
 
 impl World {
     fn header(&self) -> Value {
-        json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": self.tokens.keys().signing_kid() })
+        json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": self.tokens.keys().signing_kid(NOW) })
     }
 
     fn claims() -> Value {
@@ -57,7 +57,7 @@ impl World {
 
     /// Signs whatever is asked for with our own genuine key.
     fn signed(&self, header: &Value, claims: &Value) -> String {
-        let key = self.tokens.keys().signing().expect("a key");
+        let key = self.tokens.keys().signing(NOW).expect("a key");
         sign_raw(&header.to_string(), &claims.to_string(), &key.encoding)
     }
 
@@ -123,13 +123,14 @@ async fn a_token_lives_no_longer_than_keys_overlap() {
 async fn a_rotation_leaves_the_tokens_in_use_good() {
     let world = world().await;
     let claims = Claims { user: UserId::from_raw(7), session: None, admin: false, life_s: 600 };
-    let before = world.tokens.sign(&claims, NOW).expect("signed").token;
     rotate(&world.dir.path().join("keys"), NOW).expect("rotated");
-    let after = world.tokens.sign(&claims, NOW + 10_000).expect("signed").token;
+    let turns = NOW + 1 + ANNOUNCED_MS;
+    let before = world.tokens.sign(&claims, turns - 1).expect("signed").token;
+    let after = world.tokens.sign(&claims, turns).expect("signed").token;
 
     assert_ne!(before.split('.').next(), after.split('.').next(), "another key signs");
-    assert!(world.tokens.verify(&before, NOW + 10_000).is_ok());
-    assert!(world.tokens.verify(&after, NOW + 10_000).is_ok());
+    assert!(world.tokens.verify(&before, turns).is_ok());
+    assert!(world.tokens.verify(&after, turns).is_ok());
 }
 
 #[tokio::test]
@@ -217,7 +218,7 @@ async fn s1_extensions_and_members_that_stand_twice_are_refused() {
         assert_eq!(world.with_header(|header| header[name] = value.clone()), Err(TokenError::Header), "{name} {value}");
     }
 
-    let key = world.tokens.keys().signing().expect("a key");
+    let key = world.tokens.keys().signing(NOW).expect("a key");
     let kid = &key.kid;
     let claims = World::claims().to_string();
     let twice = format!(r#"{{"alg":"EdDSA","alg":"EdDSA","typ":"at+jwt","kid":"{kid}"}}"#);
@@ -288,7 +289,7 @@ async fn s3_times_are_whole_numbers() {
         assert_eq!(world.with_claim(name, None), Err(TokenError::Claims), "{name} missing");
     }
     // `1.0` and `1e9` are whole in value and still not how a time is written.
-    let key = world.tokens.keys().signing().expect("a key");
+    let key = world.tokens.keys().signing(NOW).expect("a key");
     for number in ["1800000600.0", "18000006e2"] {
         let claims = World::claims().to_string().replace(&(NOW_S + 600).to_string(), number);
         let token = sign_raw(&world.header().to_string(), &claims, &key.encoding);
@@ -392,7 +393,7 @@ async fn a_foreign_token_signs_its_subject_in_and_no_one_of_ours() {
     let expected = Verified::Foreign { issuer: 0, subject: "anna|1".to_owned(), name: Some("Anna".to_owned()), expires_at };
     assert_eq!(verified, Ok(expected));
 
-    let kid = world.tokens.keys().signing_kid();
+    let kid = world.tokens.keys().signing_kid(NOW);
     let ours_by_them = world.foreign(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": kid }), &World::claims());
     assert_eq!(ours_by_them, Err(TokenError::Signature));
     let ours_by_their_key = world.foreign(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "f1" }), &World::claims());
