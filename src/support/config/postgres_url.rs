@@ -109,6 +109,11 @@ impl PostgresUrl {
         host == "localhost" || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
+    /// Whether it says itself how the connection is protected.
+    pub fn names_protection(&self) -> bool {
+        self.option("sslmode").is_some()
+    }
+
     fn port(&self) -> u16 {
         self.0.port().unwrap_or(PORT)
     }

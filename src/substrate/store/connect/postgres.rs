@@ -187,6 +187,8 @@ const BY_INDEX: [(&str, &str); 4] = [("enable_seqscan", "off"), ("enable_hashjoi
 fn session(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<PgConnectOptions, StoreError> {
     let parsed = PgConnectOptions::from_str(url.secret_text());
     let base = parsed.map_err(|source| StoreError::Connect { address: url.address(), source })?;
+    // The driver's own choice would be content with no protection at all.
+    let base = if url.is_local() || url.names_protection() { base } else { base.ssl_mode(PgSslMode::VerifyFull) };
     let millis = |span: Duration| span.as_millis().to_string();
     let session = base.application_name("sosik").statement_cache_capacity(STATEMENTS_KEPT).options([
         ("statement_timeout", millis(options.statement_wait)),
@@ -204,9 +206,20 @@ fn session(url: &PostgresUrl, options: &StoreOptions, role: Role) -> Result<PgCo
 
 /// Says so where others could read along, or answer in the server's place.
 fn tell_of_protection(url: &PostgresUrl, session: &PgConnectOptions) {
-    let verified = matches!(session.get_ssl_mode(), PgSslMode::VerifyFull | PgSslMode::VerifyCa);
-    if !url.is_local() && !verified {
-        tracing::warn!(database = %url, "the server's certificate is not verified: others may read along, or answer in its place; set sslmode=verify-full");
+    if let Some(danger) = danger(url, session.get_ssl_mode()) {
+        tracing::warn!(database = %url, "{danger}; set sslmode=verify-full");
+    }
+}
+
+/// What may happen on the way to another machine.
+fn danger(url: &PostgresUrl, mode: PgSslMode) -> Option<&'static str> {
+    match mode {
+        _ if url.is_local() => None,
+        PgSslMode::VerifyFull => None,
+        PgSslMode::VerifyCa => {
+            Some("the server's name is not verified: whoever has a certificate of the same authority may answer in its place")
+        }
+        _ => Some("the server's certificate is not verified: others may read along, or answer in its place"),
     }
 }
 
@@ -231,4 +244,35 @@ async fn assert_is_safe(connection: &mut PgConnection, address: &str) -> Result<
 async fn answer(connection: &mut PgConnection, question: &'static str, address: &str) -> Result<String, StoreError> {
     let asked = query_scalar(question).fetch_one(connection).await;
     asked.map_err(|source| StoreError::Connect { address: address.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_machine_must_show_who_it_is_unless_the_url_says_otherwise() {
+        for (text, verified, warned) in [
+            ("postgres://me@db.example/x", true, None),
+            ("postgres://me@db.example/x?sslmode=verify-full", true, None),
+            ("postgres://me@db.example/x?sslmode=verify-ca", false, Some("name is not verified")),
+            ("postgres://me@db.example/x?sslmode=require", false, Some("certificate is not verified")),
+            ("postgres://me@db.example/x?sslmode=disable", false, Some("certificate is not verified")),
+            ("postgres://me@203.0.113.9/x", true, None),
+            ("postgres://me@127.0.0.1/x", false, None),
+            ("postgres://me@localhost/x?host=/run/postgresql", false, None),
+        ] {
+            let url = PostgresUrl::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            for role in [Role::Writes, Role::Reads] {
+                let mode = session(&url, &StoreOptions::default(), role).expect("a session").get_ssl_mode();
+
+                assert_eq!(matches!(mode, PgSslMode::VerifyFull), verified, "{text}: {mode:?}");
+                let said = danger(&url, mode);
+                assert!(
+                    said.is_some() == warned.is_some() && said.unwrap_or_default().contains(warned.unwrap_or_default()),
+                    "{text}: {said:?}"
+                );
+            }
+        }
+    }
 }
