@@ -48,13 +48,15 @@ impl Belongings {
         let mut before = "";
         for part in path.split('/') {
             let value = match before {
-                "users" => &self.user,
+                "users" => self.user.as_str(),
                 "comments" => &self.comment,
                 "writes" => &self.write,
                 "sessions" => &self.session,
+                "docs" => "docs.js",
+                "problems" => "not-found",
                 _ => &self.post,
             };
-            filled.push(if part.starts_with('{') { value.as_str() } else { part });
+            filled.push(if part.starts_with('{') { value } else { part });
             before = part;
         }
         filled.join("/").replace("@{username}", &self.user)
@@ -196,10 +198,15 @@ async fn a_read_changes_nothing() {
     let before = crate::support::shards::all_facts(&server).await;
     let lanes = crate::support::shards::lanes(&server).await;
 
+    // A refused read would change nothing for another reason. What is not 200 is a socket, which a plain read does not open.
+    let mut refused = Vec::new();
     for (_, path) in documented_calls(&server).await.into_iter().filter(|(method, _)| *method == Method::GET) {
         let answer = ann.get(&hers.fill(&path)).send().await;
-        assert!(answer.status < 500, "{path}: {}", answer.text);
+        if answer.status != 200 {
+            refused.push((path, answer.status));
+        }
     }
+    assert_eq!(refused, [("/v1/stream".to_owned(), 426)]);
 
     let after = crate::support::shards::all_facts(&server).await;
     assert_eq!((before.posts, before.comments, before.likes, before.follows), (after.posts, after.comments, after.likes, after.follows));

@@ -314,6 +314,21 @@ async fn answers_carry_the_headers_of_their_kind_and_no_inner_workings() {
 }
 
 #[tokio::test]
+async fn a_new_server_has_a_key_of_its_own_and_nobody_in_it() {
+    let (one, two) = (Server::start().await, Server::start().await);
+    let ann = Person::join(&one, "ann").await;
+    let stranger = Person::stranger(&two);
+
+    stranger.with_token(ann.token.as_deref().expect("signed in")).read_user("me").await.expect_problem(401, "unauthenticated");
+    stranger.refresh(&ann.refresh_token).await.expect_problem(401, "unauthenticated");
+    for name in ["admin", "root", "sosik", "operator", "test"] {
+        for password in [name, "password", PASSWORD, ""] {
+            stranger.login(name, password).await.expect(401);
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_belong_to_their_owner_and_logs_hold_no_secret() {
     let server = Server::start_with(Settings::default().with("telemetry.log", "debug")).await;
     let ann = Person::join(&server, "ann").await;
@@ -321,6 +336,15 @@ async fn files_belong_to_their_owner_and_logs_hold_no_secret() {
     ann.publish(&secret_text).await;
     ann.signed_out().login(&ann.name, PASSWORD).await.expect(200);
     ann.refresh(&ann.refresh_token).await.expect(200);
+    // What is refused stands in the log, too.
+    let wrong_password = nonce();
+    ann.signed_out().login(&ann.name, &wrong_password).await.expect(401);
+    let taken = ann.post("/v1/auth/password").json(&json!({"current_password": wrong_password, "new_password": secret_text}));
+    taken.send().await.expect(403);
+    let bent_token = format!("{}x", ann.token.as_deref().expect("signed in"));
+    ann.with_token(&bent_token).read_user("me").await.expect(401);
+    ann.refresh(&format!("{}x", ann.refresh_token)).await.expect(401);
+    ann.get("/v1/users/me").header("Cookie", &format!("sosik-access={bent_token}")).send().await;
 
     for file in walk(&server.data()) {
         // The server replaces and removes files meanwhile.
@@ -329,9 +353,13 @@ async fn files_belong_to_their_owner_and_logs_hold_no_secret() {
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", file.display());
     }
     let log = server.all_logs();
-    for (what, secret) in
-        [("password", PASSWORD), ("token", ann.token.as_deref().expect("signed in")), ("refresh token", &ann.refresh_token)]
-    {
+    assert!(log.contains("login failed") && log.contains("wrong current password"), "what was refused is not in the log");
+    for (what, secret) in [
+        ("password", PASSWORD),
+        ("wrong password", &wrong_password),
+        ("token", ann.token.as_deref().expect("signed in")),
+        ("refresh token", &ann.refresh_token),
+    ] {
         assert!(!log.contains(secret), "a {what} stands in the log");
     }
     assert!(!log.contains(&secret_text), "a body stands in the log");
