@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::support::faults::planted;
+
 /// Makes a file that only its owner may read; it must not exist.
 pub(super) fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
@@ -37,6 +39,13 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Makes the bytes of a file durable. An error must end the process: Linux reports it once and marks the pages clean.
 pub(super) fn sync_data(file: &File) -> io::Result<()> {
+    match sync_once(file) {
+        Err(_) if planted("journal::retry_sync") => sync_once(file),
+        synced => synced,
+    }
+}
+
+fn sync_once(file: &File) -> io::Result<()> {
     fail::fail_point!("journal::skip_sync", |_| Ok(()));
     fail::fail_point!("journal::sync_fails", |_| Err(Errno::IO.into()));
     rustix::fs::fdatasync(file)?;

@@ -16,6 +16,8 @@ pub(crate) type Fault<'a> = (&'a str, &'a str);
 
 /// journal: the `fdatasync` of a group returns EIO. The process must end without a 202.
 pub(crate) const SYNC_FAILS: &str = "journal::sync_fails";
+/// journal: with `return`, a sync that failed is tried again, which Linux answers with success although nothing was written. Breaks G10.
+pub(crate) const RETRY_SYNC: &str = "journal::retry_sync";
 /// journal: with `return`, calls `durable` before the group is written. Breaks G1.
 pub(crate) const ACK_EARLY: &str = "journal::ack_early";
 /// journal: before a group is written. With [`ACK_EARLY`], `sleep(ms)` here is the time in which a kill loses it.
