@@ -1,8 +1,10 @@
 //! G2 beside a worker that should be dead (T2.4): it stands still with a batch in hand until another has done all of it, and goes on. The lane is
-//! not where it knew it to be, so nothing of its batch is kept.
+//! not where it knew it to be, so nothing of its batch is kept. Nor is it where another process has taken over the shard meanwhile: its epoch is.
+//!
+//! Controls: a lane that is moved on from wherever it stands, and an epoch that is compared outside the transaction, must be caught.
 
 use crate::support::client::{Person, nonce, within};
-use crate::support::databases::number;
+use crate::support::databases::{execute, number};
 use crate::support::faults::{self, Gate};
 use crate::support::followed::UP_TO_DATE_WITHIN;
 use crate::support::inboxes::Inbox;
@@ -103,4 +105,42 @@ async fn control_a_lane_that_is_moved_on_from_wherever_it_stands_is_caught() {
     let Some(outcome) = Box::pin(a_worker_goes_on_after_another_did_its_batch(faults::HOLDS_BATCH, settings)).await else { return };
 
     assert!(!outcome.violations().await.is_empty(), "the fault has no effect");
+}
+
+/// A worker is held with a like in hand, on a connection that is there, while another process takes over the shard; how many likes it writes.
+async fn likes_written_after_another_took_over(settings: Settings) -> Option<i64> {
+    let gate = Gate::open();
+    let server = Server::start_on_postgres(settings.fault((faults::HOLDS_BATCH, &gate.action()))).await?;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ben.publish(&nonce()).await;
+    let place = ann.get(&format!("/v1/ids/{post}")).send().await.expect(200).text_at("/shard");
+    let url = server.postgres().shard(&place).url.clone();
+    gate.close();
+    let liked = ann.like(&post).send().await.expect(202).write_id();
+    gate.is_reached().await;
+
+    execute(&url, "UPDATE shard SET epoch = epoch + 1").await;
+    gate.let_through();
+
+    let tried = async || {
+        let refused = server.log().contains("carries the epoch 2 of its shard, and 1 is expected");
+        (refused || ann.write_state(&liked).await != "accepted").then_some(())
+    };
+    within(UP_TO_DATE_WITHIN, "the like to be refused, or written", tried).await;
+    Some(number(&url, "SELECT count(*) FROM post_likes").await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_shard_was_taken_over_with_a_batch_in_hand_writes_nothing() {
+    let Some(written) = likes_written_after_another_took_over(Settings::default()).await else { return };
+
+    assert_eq!(written, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_epoch_that_is_compared_outside_the_transaction_is_caught() {
+    let settings = Settings::default().fault((faults::SKIP_EPOCH_INSIDE, "return"));
+    let Some(written) = likes_written_after_another_took_over(settings).await else { return };
+
+    assert_eq!(written, 1, "the fault has no effect");
 }

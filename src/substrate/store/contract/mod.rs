@@ -14,6 +14,7 @@ use super::{Backend, Store, StoreOptions};
 use crate::support::config::PostgresUrl;
 
 mod audit;
+mod epochs;
 mod faults;
 mod inboxes;
 mod lanes;
