@@ -113,13 +113,67 @@ async fn a_request_without_a_clear_addressee_is_refused_and_the_connection_ends(
 async fn a_body_in_bad_chunks_is_refused_and_the_connection_ends() {
     let server = run();
     let post = "POST /v1/posts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\nContent-Type: application/json\r\n";
-    let bodies =
-        ["zz\r\n{}\r\n0\r\n\r\n", "\r\n{}\r\n0\r\n\r\n", "-2\r\n{}\r\n0\r\n\r\n", "ffffffffffffffffff\r\n{}\r\n", "2\r\n{}xx0\r\n\r\n"];
+    let bodies = [
+        "zz\r\n{}\r\n0\r\n\r\n",
+        "\r\n{}\r\n0\r\n\r\n",
+        "-2\r\n{}\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\n{}\r\n",
+        "2\r\n{}xx0\r\n\r\n",
+        // A line feed alone, behind a size, behind a chunk, and in what is said of a chunk.
+        "2\n{}\r\n0\r\n\r\n",
+        "2\r\n{}\n0\r\n\r\n",
+        "2;said\nof it\r\n{}\r\n0\r\n\r\n",
+    ];
     for body in bodies {
         let answer = server.exchange(format!("{post}Transfer-Encoding: chunked\r\n\r\n{body}").as_bytes()).await;
 
         let answer = answer.unwrap_or_else(|| panic!("{body:?}: the connection stays open"));
         assert!(answer.starts_with("HTTP/1.1 400"), "{body:?}: {answer}");
+    }
+    assert_eq!(server.stage.doubles.count(), 0);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_said_of_a_chunk_is_skipped_and_the_body_ends_where_its_sizes_say() {
+    let server = run();
+    let head = "POST /v1/posts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\nContent-Type: application/json\r\n";
+    let last = "HEAD /openapi.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let remarks = [";name=value", ";name=\"a; b\"", " ;name", ";", ";0"];
+    for said in remarks {
+        let chunked = format!("c{said}\r\n{{\"body\":\"x\"}}\r\n0{said}\r\n\r\n");
+        let answer = server.exchange(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunked}{last}").as_bytes()).await;
+
+        let answer = answer.unwrap_or_else(|| panic!("{said:?}: the connection stays open"));
+        assert!(answer.starts_with("HTTP/1.1 202") && answer.contains("HTTP/1.1 200"), "{said:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.").count(), 2, "{said:?}: {answer}");
+    }
+    assert_eq!(server.stage.doubles.count(), remarks.len());
+    server.stop().await;
+}
+
+/// RFC 9112, 2.2, lets a server read a line feed alone as the end of a line. Then it is one everywhere, and what stands behind it counts.
+#[actix_web::test]
+async fn a_line_feed_alone_ends_a_line_and_what_follows_it_is_a_field_like_any_other() {
+    let server = run();
+    let like = "PUT /v1/posts/42/like HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer token-of-anna\r\n\r\n";
+    let get = "GET /livez HTTP/1.1\r\nHost: a\r\nX: b";
+    let last = "HEAD /openapi.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let length = like.len();
+    for (name, bytes, statuses) in [
+        ("a head of such lines", "GET /livez HTTP/1.1\nHost: a\nConnection: close\n\n".to_owned(), &["200"][..]),
+        ("a length", format!("{get}\nContent-Length: {length}\r\n\r\n{like}{last}"), &["200", "200"]),
+        ("a length and chunked", format!("{get}\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{like}"), &["400"]),
+        ("two lengths", format!("{get}\nContent-Length: 0\nContent-Length: {length}\r\n\r\n{like}"), &["400"]),
+        ("a second host", format!("{get}\nHost: b\r\n\r\n{like}"), &["400"]),
+        ("a folded field", format!("{get}\n c\r\n\r\n{like}"), &["400"]),
+        ("a carriage return alone", format!("{get}\rHost: b\r\n\r\n{like}"), &["400"]),
+    ] {
+        let answer = server.exchange(bytes.as_bytes()).await;
+
+        let answer = answer.unwrap_or_else(|| panic!("{name}: the connection stays open"));
+        let found: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|part| &part[..3]).collect();
+        assert_eq!(found, statuses, "{name}: {answer}");
     }
     assert_eq!(server.stage.doubles.count(), 0);
     server.stop().await;
