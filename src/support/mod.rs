@@ -1,6 +1,8 @@
 //! Tools without a subject of their own: configuration, clock, ids, keys and hashes, mailboxes, telemetry.
 
 pub mod auth;
+#[cfg(test)]
+pub mod cases;
 pub mod chain;
 pub mod clock;
 pub mod company;

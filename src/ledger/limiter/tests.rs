@@ -2,17 +2,13 @@ use proptest::prelude::*;
 
 use super::simulation::{Batch, Database, LIKES, POSTS, Shard, best_fixed};
 use super::*;
+use crate::support::cases::cases;
 
 const MAX: u16 = 64;
 const ANY_LANES: u16 = u16::MAX;
 /// Batches after which the search must have arrived.
 const WARM_UP: u32 = 8_000;
 const MEASURED: u32 = 10_000;
-
-/// What the environment asks for, or so many.
-fn cases(usual: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 /// Rows a second that the adaptive limit writes once it has arrived.
 fn rate_found(database: Database, batch: Batch, seed: u64) -> f64 {
@@ -151,7 +147,7 @@ fn each_change_of_the_limit_is_a_decision_that_can_be_seen() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn whatever_it_is_told_it_stays_between_min_and_max(
@@ -171,7 +167,7 @@ proptest! {
 
 proptest! {
     // Few, since each is thousands of batches; PROPTEST_CASES asks for more.
-    #![proptest_config(ProptestConfig { cases: cases(12), ..ProptestConfig::default() })]
+    #![proptest_config(cases(12))]
 
     #[test]
     fn it_arrives_on_databases_of_any_width(parallel in 1..48_u32, contention in 0..6_u32, noise in 0..5_u32, seed in 1..u64::MAX) {

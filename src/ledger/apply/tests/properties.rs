@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::substrate::store::rows::Needs;
+use crate::support::cases::cases;
 use crate::vocabulary::command::{KeyUse, NewSession, SubscriptionMode};
 use crate::vocabulary::ids::{SessionId, WriteId};
 use crate::vocabulary::owner::Lane;
@@ -214,7 +215,7 @@ fn in_turns(entries: &[Entry], turns: &[Turn], model: Model) -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn any_order_between_lanes_and_any_repetition_give_the_same_rows(dice in proptest::collection::vec(dice(), 0..60), turns in turns()) {

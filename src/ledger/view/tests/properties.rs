@@ -4,6 +4,7 @@ use fail::FailScenario;
 use proptest::prelude::*;
 
 use super::*;
+use crate::support::cases::cases;
 use crate::vocabulary::command::{Command, SubscriptionMode};
 use crate::vocabulary::relation::FollowNotify;
 use crate::vocabulary::text::{Bio, CommentBody, DisplayName, PostBody};
@@ -170,16 +171,11 @@ fn histories() -> impl Strategy<Value = (u64, Vec<Dice>, Vec<Dice>)> {
     (1..=USERS, proptest::collection::vec(dice(), 10..60), proptest::collection::vec(dice(), 1..25))
 }
 
-/// Histories to try; more if `PROPTEST_CASES` says so.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(12)
-}
-
 #[test]
 fn an_author_sees_his_writes_as_if_they_were_committed_while_they_are_on_their_way() {
     let _no_faults = FailScenario::setup();
     let runtime = runtime();
-    proptest!(ProptestConfig::with_cases(cases()), |((author, early, later) in histories())| {
+    proptest!(cases(12), |((author, early, later) in histories())| {
         let wrong = runtime.block_on(differs(user(author), &early, &later));
         prop_assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });

@@ -8,16 +8,8 @@ use super::super::contract::{append, read_all};
 use super::super::embedded::{OpenError, Opened};
 use super::super::{Journal, ReadError, Record};
 use super::{Directory, plain};
+use crate::support::cases::cases;
 use crate::vocabulary::ids::Position;
-
-/// So many, or as many as `PROPTEST_CASES` says.
-fn cases(usual: u32) -> ProptestConfig {
-    let mut config = ProptestConfig::default();
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = usual;
-    }
-    config
-}
 
 #[derive(Debug, Clone)]
 enum Step {
