@@ -195,6 +195,8 @@ pub(crate) const LOSE_HINTS: &str = "stream::lose_hints";
 pub(crate) const LOSE_ALL_HINTS: &str = "stream::lose_all_hints";
 /// stream: between the look of a new socket into the inbox and its first live entry. A place for a [`Gate`].
 pub(crate) const BETWEEN_LOOK_AND_ATTACH: &str = "stream::between_look_and_attach";
+/// stream: with `return`, an outbox takes frames however many wait in it. Breaks G9.
+pub(crate) const OUTBOX_UNBOUNDED: &str = "outbox::unbounded";
 /// stream: with `return`, frames of a post go to watchers that it is hidden from. Breaks S49.
 pub(crate) const TELL_EVERYBODY: &str = "stream::tell_everybody";
 
