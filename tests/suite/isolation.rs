@@ -106,10 +106,11 @@ async fn a_shard_that_is_gone_delays_only_what_lives_on_it() {
     }
 }
 
-/// Likes that are compared, and the number of comparisons: what the machine does beside it may spoil one, and what really slows the others
-/// shows in each.
+/// Likes that are compared, the number of comparisons, and how many of them may fail: what the machine does beside it may spoil one, and what
+/// really slows the others shows in each.
 const LIKES: usize = 100;
 const COMPARISONS: usize = 4;
+const SPOILED_MAX: usize = 1;
 
 /// Somebody who likes posts, one after the other.
 struct Fan<'a> {
@@ -158,7 +159,7 @@ async fn others_do_not_notice(settings: impl FnOnce(&str) -> Settings, word: imp
     }
 
     let (mut there, mut beside) = (Fan::of(&ben, at_well.values().flatten().collect()), Fan::of(&ann, others));
-    let mut unnoticed = false;
+    let mut noticed = 0;
     for _ in 0..comparisons {
         for _ in 0..likes {
             there.like_next().await;
@@ -167,10 +168,7 @@ async fn others_do_not_notice(settings: impl FnOnce(&str) -> Settings, word: imp
         let (there, beside) = (there.slowest_but_one(likes), beside.slowest_but_one(likes));
         println!("{there:?} on a server that is well, {beside:?} beside a shard that is ill");
         // Other tests run beside this one: a little is allowed for them.
-        unnoticed = beside < there * 2 + Duration::from_millis(100);
-        if unnoticed {
-            break;
-        }
+        noticed += usize::from(beside >= there * 2 + Duration::from_millis(100));
     }
 
     server.kill();
@@ -178,7 +176,7 @@ async fn others_do_not_notice(settings: impl FnOnce(&str) -> Settings, word: imp
     let stranger = Person::stranger(&server);
     let drained = async || (stranger.read_post(waiting).await.number_at("/comments") == 100).then_some(());
     within(Duration::from_secs(60), "the backlog of the shard that was ill", drained).await;
-    unnoticed
+    noticed <= SPOILED_MAX.min(comparisons - 1)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
