@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::support::client::{Answer, Person, nonce, within};
 use crate::support::faults::{self, Gate};
 use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, nothing_is_held, waited_for_standby};
+use crate::support::number_from_environment;
 use crate::support::server::{Server, Settings};
 
 /// What an author sees that he should not: a write of his own that is missing, or counted wrongly.
@@ -80,7 +81,7 @@ async fn look_with(settings: Settings) -> Sight {
     let ann = Person::join(&server, "own").await;
     server.kill();
     server.restart_with(settings).await;
-    write_and_look(&ann, 5, 0).await
+    write_and_look(&ann, number_from_environment("SOSIK_OWN_WRITE_ROUNDS", 5) as i64, 0).await
 }
 
 #[tokio::test]
@@ -122,8 +123,12 @@ async fn own_writes_are_seen_at_once_while_every_thread_that_commits_to_files_is
 
 #[tokio::test]
 async fn own_writes_are_seen_with_a_cache_that_holds_almost_nothing() {
-    let sight = look_with(Settings::default().without_workers().with("cache.capacity", "4KiB")).await;
-    assert!(sight.wrong.is_empty(), "{sight:?}");
+    let small = Settings::default().with("cache.capacity", "4KiB");
+    // While nothing is applied, and while what is read is evicted and loaded again.
+    for settings in [small.clone().without_workers(), small] {
+        let sight = look_with(settings).await;
+        assert!(sight.wrong.is_empty(), "{sight:?}");
+    }
 }
 
 /// Writes and looks while a standby that is read stands still and catches up, again and again.
@@ -253,7 +258,12 @@ async fn control_an_index_that_is_not_rebuilt_is_caught() {
     assert!(!sight.wrong.is_empty(), "the fault had no effect in {} looks", sight.looks);
 }
 
-/// Samples a post without a pause while it goes from pending to committed; what was seen besides the post.
+/// How often a post is looked at once nothing is laid over it any more.
+const LOOKS_AFTER: usize = 5;
+/// How long a hand-over may take, with its looks: two cores are shared with other tests.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(120);
+
+/// Samples a post without a pause while it goes from pending to committed, and a while after; what was seen besides the post.
 async fn watch_the_hand_over(settings: Settings) -> Sight {
     let mut server = Server::start().await;
     let ann = Person::join(&server, "flap").await;
@@ -270,14 +280,16 @@ async fn watch_the_hand_over(settings: Settings) -> Sight {
             continue;
         }
         let started = Instant::now();
-        loop {
+        let mut state = String::new();
+        let mut looks_after = 0;
+        while looks_after < LOOKS_AFTER && started.elapsed() < HANDED_OVER_WITHIN {
             sight.look_at_post(&ann, &post, &body, round).await;
             sight.look_at_thread(&ann, &post, 1, false).await;
-            let state = ann.write_state(&comment.write_id()).await;
-            if state == "visible" || state == "forgotten" || started.elapsed() > Duration::from_secs(20) {
-                break;
-            }
+            // What is laid over is gone from the moment on at which the write is visible.
+            looks_after += usize::from(state == "visible");
+            state = ann.write_state(&comment.write_id()).await;
         }
+        sight.note(looks_after == LOOKS_AFTER, || format!("the comment is {state} after {:?}", started.elapsed()));
     }
     sight
 }
