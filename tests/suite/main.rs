@@ -9,8 +9,9 @@
 //!
 //! Each run is short. Longer ones are asked for by variables (`number_from_environment`): `SOSIK_KILL_CYCLES`, `SOSIK_DEATHS_PER_PLACE`,
 //! `SOSIK_STOP_CYCLES`, `SOSIK_KEYED_REQUESTS`, `SOSIK_EDITS`, `SOSIK_IDS`, `SOSIK_COUNTER_CLIENTS`, `SOSIK_COUNTER_SECONDS`,
-//! `SOSIK_COMMENTS_OF_A_DELETED_POST`, `SOSIK_FLOOD_SECONDS`, `SOSIK_ZOMBIES`, `SOSIK_TEST_RESUMES`. `SOSIK_REFUSAL_WITHIN_MS` asks for more than a machine on which
-//! other tests run can give.
+//! `SOSIK_COMMENTS_OF_A_DELETED_POST`, `SOSIK_FLOOD_SECONDS`, `SOSIK_ZOMBIES`, `SOSIK_TEST_RESUMES`, `SOSIK_CRASH_CYCLES`,
+//! `SOSIK_OWN_WRITE_ROUNDS`, `SOSIK_TEST_STALLED`, `SOSIK_TEST_STORM`. `SOSIK_REFUSAL_WITHIN_MS` asks for more than a machine on which other
+//! tests run can give.
 
 #![cfg(test)]
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Person, nonce, within};
 use crate::support::databases::{Cluster, Databases, ShardDatabase, execute, shared_cluster, text};
 use crate::support::load::{Load, Mix};
-use crate::support::seed;
 use crate::support::server::{Server, Settings};
 use crate::support::verdict::verdict;
+use crate::support::{number_from_environment, seed};
 
 /// The shard whose server may crash.
 const ILL: &str = "s2";
@@ -125,11 +125,12 @@ async fn a_cluster_that_does_not_look_after_its_disk_is_refused_with_the_promise
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_accepted_write_is_lost_or_doubled_by_crashes_of_a_server() {
+    let cycles = number_from_environment("SOSIK_CRASH_CYCLES", 3);
     let Some((mut server, cluster)) = server_with_a_cluster_apart(Settings::default()).await else { return };
     let people = Person::join_many(&server, "crash", 12).await;
     let load = Load::start_beside_outages(people, Mix::default(), 1, seed("crashes of a server")).await;
 
-    for _ in 0..3 {
+    for _ in 0..cycles {
         load.goes_on_for(60).await;
         cluster.crash();
         load.goes_on_for(20).await;
