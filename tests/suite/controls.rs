@@ -38,6 +38,39 @@ async fn control_a_post_on_two_shards_is_caught() {
     run("elsewhere", Settings::default().fault((faults::WRITE_ELSEWHERE, "return"))).await.assert_caught(&["C10"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_like_that_nobody_asked_for_is_caught() {
+    run("another's like", Settings::default().fault((faults::LIKE_OF_ANOTHER, "return"))).await.assert_caught(&["C11"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_a_session_that_reads_older_than_its_own_writes_is_caught() {
+    // The apply is so slow that what is not laid over is missed.
+    let settings = Settings::default().fault((faults::SKIP_OVERLAY, "return")).fault((faults::BEFORE_BATCH, "sleep(150)"));
+
+    run("no overlay", settings).await.assert_caught(&["C5"]);
+}
+
+/// Edits, likes and unlikes gather in the journal, and are applied a whole batch backwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_writes_that_are_applied_backwards_are_caught() {
+    let mix = Mix { like: 30, unlike: 30, edit: 30, ..Mix::nothing() };
+    let mut server = Server::start().await;
+    let people = Person::join_many(&server, "backwards", 8).await;
+    let load = Load::start(people, mix, 1, seed("backwards")).await;
+    server.kill();
+    load.history.process_ended();
+    server.restart_with(Settings::default().without_workers()).await;
+    load.goes_on_for(ACCEPTED).await;
+    let (history, people) = load.finish().await;
+
+    server.kill();
+    history.process_ended();
+    server.restart_with(Settings::default().fault((faults::REVERSE_ORDER, "return")).panics_expected()).await;
+
+    verdict_at_once(&server, &history, &people).await.assert_caught(&["C4"]);
+}
+
 /// C3 looks only at what has no answer: both copies are on the disk, and the process dies before it can say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_a_write_without_an_answer_that_happens_twice_is_caught() {

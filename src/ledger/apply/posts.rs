@@ -72,8 +72,8 @@ fn delete(transition: &mut Transition, entry: &Entry, post: PostId, if_revision:
 }
 
 fn like(transition: &mut Transition, entry: &Entry, post: PostId, liked: bool) -> Decided {
-    standing(transition, post)?;
-    let key = (post, entry.author);
+    let author = standing(transition, post)?.author;
+    let key = (post, if planted("apply::like_of_another") { author } else { entry.author });
     let before = row!(transition.post_likes, &key).map(|row| row.liked);
     if before.unwrap_or(false) == liked {
         if planted("apply::count_unchanged") {

@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) comments: Vec<CommentFact>,
     /// Post, user, place; only those that are set.
     pub(crate) likes: Vec<(Id, Id, String)>,
+    /// Comment, user, place; only those that are set.
+    pub(crate) comment_likes: Vec<(Id, Id, String)>,
     /// Follower, followee: as the follower's side has it.
     pub(crate) follows: Vec<(Id, Id)>,
     /// Followee, follower: as the followee's side has it.
@@ -40,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) author_posts: Vec<(Id, Id)>,
     /// Likes, comments.
     pub(crate) post_counters: HashMap<Id, (i64, i64)>,
+    /// Likes.
+    pub(crate) comment_counters: HashMap<Id, i64>,
     /// Posts, followers, following.
     pub(crate) user_counters: HashMap<Id, [i64; 3]>,
 }
@@ -71,6 +75,10 @@ impl Facts {
         self.likes.iter().map(|(post, user, _)| (*post, *user)).collect()
     }
 
+    pub(crate) fn comment_likes_set(&self) -> HashSet<(Id, Id)> {
+        self.comment_likes.iter().map(|(comment, user, _)| (*comment, *user)).collect()
+    }
+
     pub(crate) fn follows_set(&self) -> HashSet<(Id, Id)> {
         self.follows.iter().copied().collect()
     }
@@ -80,10 +88,12 @@ impl Facts {
         self.posts.extend(other.posts);
         self.comments.extend(other.comments);
         self.likes.extend(other.likes);
+        self.comment_likes.extend(other.comment_likes);
         self.follows.extend(other.follows);
         self.followed.extend(other.followed);
         self.author_posts.extend(other.author_posts);
         self.post_counters.extend(other.post_counters);
+        self.comment_counters.extend(other.comment_counters);
         self.user_counters.extend(other.user_counters);
     }
 
@@ -142,6 +152,7 @@ impl Facts {
         for comment in reader.all_items(&format!("/v1/posts/{post}/comments")).await {
             let body = comment["body"].as_str().map(str::to_owned);
             let (id, author) = (id_of(&comment["id"]), id_of(&comment["author"]["id"]));
+            self.comment_counters.insert(id, comment["likes"].as_i64().expect("a number"));
             self.comments.push(CommentFact { id, post, author, body, place: place.clone() });
         }
     }

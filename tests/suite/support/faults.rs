@@ -73,6 +73,8 @@ pub(crate) const SKIP_COMPARE: &str = "lanes::skip_compare";
 pub(crate) const REVERSE_ORDER: &str = "apply::reverse_order";
 /// ledger apply: with `return`, every like adds 1 to the counter, whether the row changed or not. Breaks G6.
 pub(crate) const COUNT_TWICE: &str = "apply::count_unchanged";
+/// ledger apply: with `return`, a like is written as that of the post's author, whoever likes it. Breaks C11.
+pub(crate) const LIKE_OF_ANOTHER: &str = "apply::like_of_another";
 /// store: with `return`, counters are saved in a transaction of their own, 20 ms after the rows. Breaks G6.
 pub(crate) const COUNTER_APART: &str = "apply::counter_apart";
 /// store: between the rows and the counters of a batch. A place to die.

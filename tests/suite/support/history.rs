@@ -20,14 +20,44 @@ pub(crate) type Id = u64;
 /// What somebody asked for. Each `nonce` is in one payload only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    CreatePost { nonce: String },
-    EditPost { post: Id, nonce: String },
-    DeletePost { post: Id },
-    CreateComment { post: Id, nonce: String },
-    EditComment { post: Id, comment: Id, nonce: String },
-    DeleteComment { post: Id, comment: Id },
-    SetLike { post: Id, liked: bool },
-    SetFollow { followee: Id, following: bool },
+    CreatePost {
+        nonce: String,
+    },
+    EditPost {
+        post: Id,
+        nonce: String,
+    },
+    DeletePost {
+        post: Id,
+    },
+    /// `parent`: the comment that it answers.
+    CreateComment {
+        post: Id,
+        parent: Option<Id>,
+        nonce: String,
+    },
+    EditComment {
+        post: Id,
+        comment: Id,
+        nonce: String,
+    },
+    DeleteComment {
+        post: Id,
+        comment: Id,
+    },
+    SetLike {
+        post: Id,
+        liked: bool,
+    },
+    SetCommentLike {
+        post: Id,
+        comment: Id,
+        liked: bool,
+    },
+    SetFollow {
+        followee: Id,
+        following: bool,
+    },
 }
 
 impl Action {
@@ -36,11 +66,14 @@ impl Action {
             Self::CreatePost { .. } => "post",
             Self::EditPost { .. } => "edit post",
             Self::DeletePost { .. } => "delete post",
-            Self::CreateComment { .. } => "comment",
+            Self::CreateComment { parent: None, .. } => "comment",
+            Self::CreateComment { .. } => "reply",
             Self::EditComment { .. } => "edit comment",
             Self::DeleteComment { .. } => "delete comment",
             Self::SetLike { liked: true, .. } => "like",
             Self::SetLike { .. } => "unlike",
+            Self::SetCommentLike { liked: true, .. } => "like comment",
+            Self::SetCommentLike { .. } => "unlike comment",
             Self::SetFollow { following: true, .. } => "follow",
             Self::SetFollow { .. } => "unfollow",
         }
@@ -88,6 +121,8 @@ pub(crate) enum Key {
     Text(Id),
     /// Post, user.
     Like(Id, Id),
+    /// Comment, user.
+    CommentLike(Id, Id),
     /// Follower, followee.
     Follow(Id, Id),
 }
@@ -96,7 +131,7 @@ pub(crate) enum Key {
 pub(crate) enum Held {
     Text(String),
     Deleted,
-    /// There is no such thing: never true of one's own that was accepted.
+    /// There is no such thing: never true of one's own that was accepted, nor of what was seen before.
     Missing,
     Set(bool),
 }
@@ -124,6 +159,7 @@ impl Operation {
             Action::DeletePost { post } => (Key::Text(*post), Held::Deleted),
             Action::DeleteComment { comment, .. } => (Key::Text(*comment), Held::Deleted),
             Action::SetLike { post, liked } => (Key::Like(*post, self.actor), Held::Set(*liked)),
+            Action::SetCommentLike { comment, liked, .. } => (Key::CommentLike(*comment, self.actor), Held::Set(*liked)),
             Action::SetFollow { followee, following } => (Key::Follow(self.actor, *followee), Held::Set(*following)),
         })
     }
@@ -148,14 +184,13 @@ impl Operation {
         self.ended.is_some_and(|ended| ended < time)
     }
 
-    /// The post that it hangs on, for what is not a post itself.
-    fn below(&self) -> Option<Id> {
+    /// The post and the comment that it hangs on, for what is not a post itself: if one is gone, it may be refused.
+    fn below(&self) -> Vec<Id> {
         match self.action {
-            Action::CreateComment { post, .. }
-            | Action::EditComment { post, .. }
-            | Action::DeleteComment { post, .. }
-            | Action::SetLike { post, .. } => Some(post),
-            _ => None,
+            Action::CreateComment { post, parent, .. } => [Some(post), parent].into_iter().flatten().collect(),
+            Action::EditComment { post, .. } | Action::DeleteComment { post, .. } | Action::SetLike { post, .. } => vec![post],
+            Action::SetCommentLike { post, comment, .. } => vec![post, comment],
+            _ => Vec::new(),
         }
     }
 }
@@ -174,11 +209,13 @@ pub(crate) struct History {
     record: Arc<Mutex<Record>>,
     /// When the process ended, each time.
     deaths: Arc<Mutex<Vec<Duration>>>,
+    /// Answers that began and did not come to their end, and why.
+    half_answers: Arc<Mutex<Vec<String>>>,
 }
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), record: Arc::default(), deaths: Arc::default() }
+        Self { started: Instant::now(), record: Arc::default(), deaths: Arc::default(), half_answers: Arc::default() }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -219,6 +256,17 @@ impl History {
     /// The process has ended: what was sent before and has no answer happened before, or never.
     pub(crate) fn process_ended(&self) {
         self.deaths.lock().expect("not poisoned").push(self.now());
+    }
+
+    /// Notes why there is no answer, if there was a part of one.
+    pub(crate) fn unanswered(&self, error: &reqwest::Error) {
+        if error.is_body() || error.is_decode() {
+            self.half_answers.lock().expect("not poisoned").push(format!("{error:?}"));
+        }
+    }
+
+    pub(crate) fn half_answers(&self) -> Vec<String> {
+        self.half_answers.lock().expect("not poisoned").clone()
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -317,6 +365,12 @@ impl Report {
     pub(crate) fn check_sessions(mut self, record: &Record) -> Self {
         self.violations.extend(sessions_never_go_back(record));
         self
+    }
+
+    /// Accepted writes that were not final when all had been given their time.
+    pub(crate) fn not_settled(&mut self, writes: Vec<(Id, String)>) {
+        const CHECK: &str = "C1 accepted comes to an end";
+        self.violations.extend(writes.into_iter().map(|(write, state)| violation(CHECK, format!("the write {write} is still {state}"))));
     }
 
     pub(crate) fn accepted(&self) -> usize {

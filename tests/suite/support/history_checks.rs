@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn violation(check: &'static str, what: impl Into<String>) -> Violation {
+pub(super) fn violation(check: &'static str, what: impl Into<String>) -> Violation {
     Violation { check, what: what.into() }
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn accepted_is_there_once(record: &Record, facts: &Facts) -> Vec<Viol
     let mut found = Vec::new();
     for operation in record.operations.iter().filter(|operation| operation.is_ok()) {
         let (Some(id), Some(nonce)) = (operation.created(), operation.action.nonce()) else { continue };
-        let gone = deleted.contains(&id) || operation.below().is_some_and(|post| deleted.contains(&post));
+        let gone = deleted.contains(&id) || operation.below().iter().any(|above| deleted.contains(above));
         let copies = texts.get(&id).map_or(0, Vec::len);
         if copies > 1 || (copies == 0 && !gone) {
             found.push(violation(CHECK, format!("{} {id} ({nonce}) stands {copies} times", operation.action.name())));
@@ -80,13 +80,12 @@ fn last_values(operations: &[(&Operation, Held)], otherwise: Option<Held>) -> BT
 pub(crate) fn the_last_accepted_stands(record: &Record, facts: &Facts) -> Vec<Violation> {
     const CHECK: &str = "C4 the last accepted stands";
     let texts = facts.texts();
-    let (likes, follows) = (facts.likes_set(), facts.follows_set());
+    let (likes, comment_likes, follows) = (facts.likes_set(), facts.comment_likes_set(), facts.follows_set());
     let mut found = Vec::new();
     for (key, operations) in record.by_key() {
-        let below = operations.iter().find_map(|(operation, _)| operation.below());
-        let post_is_there = |post: &Id| texts.get(post).is_some_and(|held| held.iter().any(Option::is_some));
-        if below.is_some_and(|post| !post_is_there(&post)) {
-            continue; // What hung on a deleted post is gone with it; C1 sees a post that is missing.
+        let is_there = |above: &Id| texts.get(above).is_some_and(|held| held.iter().any(Option::is_some));
+        if !operations.iter().all(|(operation, _)| operation.below().iter().all(is_there)) {
+            continue; // What hung on something deleted is gone with it; C1 sees what is missing.
         }
         let (stands, otherwise) = match key {
             Key::Text(id) => match texts.get(&id).and_then(|held| held.first()) {
@@ -94,6 +93,7 @@ pub(crate) fn the_last_accepted_stands(record: &Record, facts: &Facts) -> Vec<Vi
                 Some(None) | None => (Held::Deleted, None),
             },
             Key::Like(post, user) => (Held::Set(likes.contains(&(post, user))), Some(Held::Set(false))),
+            Key::CommentLike(comment, user) => (Held::Set(comment_likes.contains(&(comment, user))), Some(Held::Set(false))),
             Key::Follow(follower, followee) => (Held::Set(follows.contains(&(follower, followee))), Some(Held::Set(false))),
         };
         let legal = last_values(&operations, otherwise);
@@ -125,6 +125,7 @@ pub(crate) fn sessions_never_go_back(record: &Record) -> Vec<Violation> {
         let operations = by_key.get(&key).map_or(&[][..], Vec::as_slice);
         for (earlier, later) in reads.iter().zip(reads.iter().skip(1)).filter(|(earlier, later)| earlier.ended < later.began) {
             let back = earlier.value == Held::Deleted && later.value != Held::Deleted
+                || earlier.value != Held::Missing && later.value == Held::Missing
                 || earlier.version.zip(later.version).is_some_and(|(before, after)| after < before)
                 || text_went_back(&earlier.value, &later.value, operations);
             if back {
@@ -156,10 +157,14 @@ fn text_went_back(earlier: &Held, later: &Held, operations: &[(&Operation, Held)
 pub(crate) fn counters_are_their_rows(facts: &Facts) -> Vec<Violation> {
     const CHECK: &str = "C6 counters are their rows";
     let mut likes: HashMap<Id, i64> = HashMap::new();
+    let mut comment_likes: HashMap<Id, i64> = HashMap::new();
     let mut comments: HashMap<Id, i64> = HashMap::new();
     let mut users: HashMap<Id, [i64; 3]> = HashMap::new();
     for like in &facts.likes {
         *likes.entry(like.0).or_default() += 1;
+    }
+    for (comment, _, _) in &facts.comment_likes {
+        *comment_likes.entry(*comment).or_default() += 1;
     }
     for comment in facts.comments.iter().filter(|comment| comment.body.is_some()) {
         *comments.entry(comment.post).or_default() += 1;
@@ -179,6 +184,13 @@ pub(crate) fn counters_are_their_rows(facts: &Facts) -> Vec<Violation> {
         let rows = (likes.get(&post.id).copied().unwrap_or(0), comments.get(&post.id).copied().unwrap_or(0));
         if counted != rows {
             found.push(violation(CHECK, format!("post {} counts (likes, comments) {counted:?}, rows {rows:?} ({})", post.id, post.place)));
+        }
+    }
+    for comment in facts.comments.iter().filter(|comment| comment.body.is_some()) {
+        let counted = facts.comment_counters.get(&comment.id).copied().unwrap_or_default();
+        let rows = comment_likes.get(&comment.id).copied().unwrap_or(0);
+        if counted != rows {
+            found.push(violation(CHECK, format!("comment {} counts {counted} likes, rows {rows} ({})", comment.id, comment.place)));
         }
     }
     let known: BTreeSet<Id> = facts.user_counters.keys().chain(users.keys()).copied().collect();
@@ -251,6 +263,10 @@ pub(crate) fn rows_are_where_the_map_says(facts: &Facts, map: &HashMap<Id, Strin
     for (post, user, place) in facts.likes.iter().filter(|like| homes.get(&like.0).is_none_or(|home| *home != like.2)) {
         found.push(violation(CHECK, format!("the like of {post} by {user} is in {place}, its post is not")));
     }
+    let comments: HashMap<Id, &str> = facts.comments.iter().map(|comment| (comment.id, comment.place.as_str())).collect();
+    for (comment, user, place) in facts.comment_likes.iter().filter(|like| comments.get(&like.0).is_none_or(|home| *home != like.2)) {
+        found.push(violation(CHECK, format!("the like of the comment {comment} by {user} is in {place}, its comment is not")));
+    }
     found
 }
 
@@ -275,6 +291,11 @@ pub(crate) fn nothing_is_there_unasked(record: &Record, facts: &Facts) -> Vec<Vi
     for like in facts.likes_set() {
         if !set.contains(&Key::Like(like.0, like.1)) {
             found.push(violation(CHECK, format!("nobody asked for the like {like:?}")));
+        }
+    }
+    for like in facts.comment_likes_set() {
+        if !set.contains(&Key::CommentLike(like.0, like.1)) {
+            found.push(violation(CHECK, format!("nobody asked for the like of a comment {like:?}")));
         }
     }
     let (follows, followed) = (facts.follows_set(), facts.followed.iter().map(|(followee, follower)| (*follower, *followee)).collect());

@@ -25,19 +25,20 @@ fn unknown() -> Outcome {
     Outcome::Info { why: "connection reset".to_owned() }
 }
 
-/// Ann posts and edits, Ben comments, likes, unlikes, likes and follows.
+/// Ann posts and edits, Ben comments, likes, unlikes, likes and follows; Ann likes his comment.
 fn record() -> Record {
     let like = |liked| Action::SetLike { post: POST, liked };
     let operations = vec![
         operation(ANN, Action::CreatePost { nonce: "n1".into() }, 0, 10, accepted(100, Some(POST))),
         operation(ANN, Action::EditPost { post: POST, nonce: "n2".into() }, 20, 30, accepted(101, None)),
-        operation(BEN, Action::CreateComment { post: POST, nonce: "n3".into() }, 20, 30, accepted(102, Some(COMMENT))),
+        operation(BEN, Action::CreateComment { post: POST, parent: None, nonce: "n3".into() }, 20, 30, accepted(102, Some(COMMENT))),
         operation(BEN, like(true), 40, 50, accepted(103, None)),
         operation(BEN, like(false), 60, 70, accepted(104, None)),
         operation(BEN, like(true), 80, 90, accepted(105, None)),
         operation(BEN, Action::SetFollow { followee: ANN, following: true }, 100, 110, accepted(106, None)),
-        operation(BEN, Action::CreateComment { post: POST, nonce: "n4".into() }, 120, 130, Outcome::Fail { status: 503 }),
-        operation(BEN, Action::CreateComment { post: POST, nonce: "n5".into() }, 140, 150, unknown()),
+        operation(BEN, Action::CreateComment { post: POST, parent: None, nonce: "n4".into() }, 120, 130, Outcome::Fail { status: 503 }),
+        operation(BEN, Action::CreateComment { post: POST, parent: None, nonce: "n5".into() }, 140, 150, unknown()),
+        operation(ANN, Action::SetCommentLike { post: POST, comment: COMMENT, liked: true }, 160, 170, accepted(107, None)),
     ];
     Record { operations, observations: Vec::new() }
 }
@@ -51,10 +52,12 @@ fn facts() -> Facts {
         posts: vec![PostFact { id: POST, author: ANN, body: Some("n2 again".to_owned()), place: "s1".to_owned() }],
         comments: vec![comment(COMMENT, "n3 adds")],
         likes: vec![(POST, BEN, "s1".to_owned())],
+        comment_likes: vec![(COMMENT, ANN, "s1".to_owned())],
         follows: vec![(BEN, ANN)],
         followed: vec![(ANN, BEN)],
         author_posts: vec![(ANN, POST)],
         post_counters: HashMap::from([(POST, (1, 1))]),
+        comment_counters: HashMap::from([(COMMENT, 1)]),
         user_counters: HashMap::from([(ANN, [1, 1, 0]), (BEN, [0, 0, 1])]),
     }
 }
@@ -72,7 +75,7 @@ fn an_honest_run_passes_every_check() {
     let report = Report::of(&record()).check(&record(), &facts());
 
     assert_eq!(report.violations, []);
-    assert_eq!((report.accepted, report.refused, report.unknown), (7, 1, 1));
+    assert_eq!((report.accepted, report.refused, report.unknown), (8, 1, 1));
 }
 
 #[test]
@@ -129,6 +132,24 @@ fn an_older_text_or_a_lost_like_at_the_end_is_caught() {
     let mut unliked = facts();
     unliked.likes.clear();
     assert_eq!(the_last_accepted_stands(&record(), &unliked).len(), 1);
+
+    let mut unliked = facts();
+    unliked.comment_likes.clear();
+    assert_eq!(the_last_accepted_stands(&record(), &unliked).len(), 1);
+}
+
+#[test]
+fn what_hangs_on_a_comment_that_is_deleted_may_be_refused() {
+    let mut record = record();
+    let reply = Action::CreateComment { post: POST, parent: Some(COMMENT), nonce: "n7".into() };
+    record.operations.push(operation(BEN, Action::DeleteComment { post: POST, comment: COMMENT }, 180, 190, accepted(110, None)));
+    record.operations.push(operation(ANN, reply, 180, 190, accepted(111, Some(21))));
+    let mut facts = facts();
+    facts.comments[0].body = None;
+    facts.comment_likes.clear();
+
+    assert_eq!(accepted_is_there_once(&record, &facts), []);
+    assert_eq!(the_last_accepted_stands(&record, &facts), []);
 }
 
 #[test]
@@ -220,10 +241,37 @@ fn a_session_that_goes_back_in_version_or_text_or_from_the_dead_is_caught() {
 }
 
 #[test]
+fn what_vanishes_after_it_was_seen_is_caught() {
+    let stranger = |value, began| Observation { own: false, version: None, ..read(3, Key::Text(POST), value, 0, began) };
+    let mut record = record();
+
+    record.observations = vec![stranger(Held::Missing, 40), stranger(text("n2"), 50), stranger(text("n2"), 60)];
+    assert_eq!(sessions_never_go_back(&record), []);
+
+    record.observations = vec![stranger(text("n2"), 40), stranger(Held::Missing, 50)];
+    assert_eq!(sessions_never_go_back(&record).len(), 1);
+
+    record.observations = vec![stranger(Held::Deleted, 40), stranger(Held::Missing, 50)];
+    assert_eq!(sessions_never_go_back(&record).len(), 1);
+}
+
+#[test]
+fn a_write_that_never_comes_to_an_end_is_caught() {
+    let mut report = Report::of(&record()).check(&record(), &facts());
+    report.not_settled(vec![(105, "committed".to_owned())]);
+
+    report.assert_caught(&["C1"]);
+}
+
+#[test]
 fn a_counter_that_is_not_its_rows_is_caught() {
     let mut wrong_likes = facts();
     wrong_likes.post_counters.insert(POST, (2, 1));
     assert_eq!(counters_are_their_rows(&wrong_likes).len(), 1);
+
+    let mut wrong_comment_likes = facts();
+    wrong_comment_likes.comment_counters.clear();
+    assert_eq!(counters_are_their_rows(&wrong_comment_likes).len(), 1);
 
     let mut wrong_followers = facts();
     wrong_followers.user_counters.insert(ANN, [1, 0, 0]);
@@ -252,7 +300,7 @@ fn a_comment_beside_another_shard_than_its_post_is_caught() {
 
     let mut strayed = facts();
     strayed.comments[0].place = "s2".to_owned();
-    assert_eq!(rows_are_where_the_map_says(&strayed, &map).len(), 1);
+    assert_eq!(rows_are_where_the_map_says(&strayed, &map).len(), 2, "the comment, and that its like stayed");
     assert_eq!(rows_are_where_the_map_says(&facts(), &HashMap::new()).len(), 1);
 }
 
@@ -264,6 +312,10 @@ fn what_nobody_asked_for_is_caught() {
 
     let mut liked = facts();
     liked.likes.push((POST, ANN, "s1".to_owned()));
+    assert_eq!(nothing_is_there_unasked(&record(), &liked).len(), 1);
+
+    let mut liked = facts();
+    liked.comment_likes.push((COMMENT, BEN, "s1".to_owned()));
     assert_eq!(nothing_is_there_unasked(&record(), &liked).len(), 1);
 
     let mut one_sided = facts();

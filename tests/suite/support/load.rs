@@ -32,6 +32,9 @@ pub(crate) struct Mix {
     pub(crate) edit: u64,
     pub(crate) follow: u64,
     pub(crate) unfollow: u64,
+    pub(crate) reply: u64,
+    pub(crate) like_comment: u64,
+    pub(crate) unlike_comment: u64,
     pub(crate) delete_comment: u64,
     pub(crate) delete_post: u64,
     pub(crate) read: u64,
@@ -39,36 +42,69 @@ pub(crate) struct Mix {
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { like: 24, unlike: 10, comment: 20, post: 10, edit: 10, follow: 6, unfollow: 3, delete_comment: 4, delete_post: 1, read: 12 }
+        Self {
+            like: 20,
+            unlike: 8,
+            comment: 14,
+            post: 10,
+            edit: 10,
+            follow: 6,
+            unfollow: 3,
+            reply: 5,
+            like_comment: 8,
+            unlike_comment: 4,
+            delete_comment: 4,
+            delete_post: 1,
+            read: 12,
+        }
     }
 }
 
 impl Mix {
     pub(crate) const fn nothing() -> Self {
-        Self { like: 0, unlike: 0, comment: 0, post: 0, edit: 0, follow: 0, unfollow: 0, delete_comment: 0, delete_post: 0, read: 0 }
+        Self {
+            like: 0,
+            unlike: 0,
+            comment: 0,
+            post: 0,
+            edit: 0,
+            follow: 0,
+            unfollow: 0,
+            reply: 0,
+            like_comment: 0,
+            unlike_comment: 0,
+            delete_comment: 0,
+            delete_post: 0,
+            read: 0,
+        }
     }
 
     /// Only what moves counters.
     pub(crate) fn counting() -> Self {
-        Self { like: 35, unlike: 25, comment: 15, post: 1, follow: 10, unfollow: 8, delete_comment: 6, ..Self::nothing() }
+        let of_comments = Self { comment: 13, reply: 3, like_comment: 10, unlike_comment: 7, delete_comment: 6, ..Self::nothing() };
+        Self { like: 30, unlike: 20, post: 1, follow: 10, unfollow: 8, ..of_comments }
     }
 }
 
-/// What the clients know of each other's posts.
-#[derive(Debug, Clone, Default)]
-struct Board(Arc<Mutex<Vec<Id>>>);
+/// What the clients know of each other's posts, or comments.
+#[derive(Debug, Clone)]
+struct Board<T>(Arc<Mutex<Vec<T>>>);
 
-impl Board {
-    fn pick(&self, random: &mut Seeded) -> Option<Id> {
+impl<T: Copy + PartialEq> Board<T> {
+    fn empty() -> Self {
+        Self(Arc::default())
+    }
+
+    fn pick(&self, random: &mut Seeded) -> Option<T> {
         random.pick(&self.0.lock().expect("not poisoned")).copied()
     }
 
-    fn add(&self, post: Id) {
-        self.0.lock().expect("not poisoned").push(post);
+    fn add(&self, thing: T) {
+        self.0.lock().expect("not poisoned").push(thing);
     }
 
-    fn remove(&self, post: Id) {
-        self.0.lock().expect("not poisoned").retain(|other| *other != post);
+    fn remove(&self, thing: T) {
+        self.0.lock().expect("not poisoned").retain(|other| *other != thing);
     }
 }
 
@@ -93,7 +129,7 @@ impl Load {
 
     async fn begin(people: Vec<Person>, mix: Mix, posts: usize, seed: u64, shards_fail: bool) -> Self {
         let history = History::new();
-        let board = Board::default();
+        let (board, comments) = (Board::empty(), Board::empty());
         let ids: Vec<Id> = people.iter().map(|person| person.id.parse().expect("an id")).collect();
         let mut clients = Vec::new();
         for (number, person) in people.iter().enumerate() {
@@ -104,6 +140,7 @@ impl Load {
                 random: Seeded::new(seed.wrapping_add(number as u64)),
                 history: history.clone(),
                 board: board.clone(),
+                comments: comments.clone(),
                 others: ids.iter().copied().filter(|id| *id != ids[number]).collect(),
                 own_posts: Vec::new(),
                 own_comments: Vec::new(),
@@ -152,7 +189,9 @@ struct Client {
     session: u32,
     random: Seeded,
     history: History,
-    board: Board,
+    board: Board<Id>,
+    /// Post, comment.
+    comments: Board<(Id, Id)>,
     others: Vec<Id>,
     own_posts: Vec<Id>,
     /// Post, comment.
@@ -171,6 +210,9 @@ impl Client {
             mix.edit,
             mix.follow,
             mix.unfollow,
+            mix.reply,
+            mix.like_comment,
+            mix.unlike_comment,
             mix.delete_comment,
             mix.delete_post,
             mix.read,
@@ -189,8 +231,11 @@ impl Client {
             Some(4) => self.edit().await,
             Some(5) => self.set_follow(true).await,
             Some(6) => self.set_follow(false).await,
-            Some(7) => self.delete_comment().await,
-            Some(8) => self.delete_post().await,
+            Some(7) => self.reply().await,
+            Some(8) => self.set_comment_like(true).await,
+            Some(9) => self.set_comment_like(false).await,
+            Some(10) => self.delete_comment().await,
+            Some(11) => self.delete_post().await,
             _ => self.read().await,
         }
     }
@@ -216,10 +261,33 @@ impl Client {
         let Some(post) = self.board.pick(&mut self.random) else { return };
         let nonce = nonce();
         let (person, body, text) = (self.person.clone(), format!("{nonce} adds {}", self.person.name), post.to_string());
-        let made = self.perform(Action::CreateComment { post, nonce }, move || person.write_comment(&text, &body)).await;
+        let action = Action::CreateComment { post, parent: None, nonce };
+        let made = self.perform(action, move || person.write_comment(&text, &body)).await;
+        self.note_comment(post, made);
+    }
+
+    async fn reply(&mut self) {
+        let Some((post, comment)) = self.comments.pick(&mut self.random) else { return };
+        let nonce = nonce();
+        let (person, body) = (self.person.clone(), format!("{nonce} answers as {}", self.person.name));
+        let (text, parent) = (post.to_string(), comment.to_string());
+        let action = Action::CreateComment { post, parent: Some(comment), nonce };
+        let made = self.perform(action, move || person.reply(&text, &parent, &body)).await;
+        self.note_comment(post, made);
+    }
+
+    fn note_comment(&mut self, post: Id, made: Option<Outcome>) {
         if let Some(Outcome::Ok { object: Some(comment), .. }) = made {
             self.own_comments.push((post, comment));
+            self.comments.add((post, comment));
         }
+    }
+
+    async fn set_comment_like(&mut self, liked: bool) {
+        let Some((post, comment)) = self.comments.pick(&mut self.random) else { return };
+        let (person, path) = (self.person.clone(), format!("/v1/posts/{post}/comments/{comment}/like"));
+        let make = move || if liked { person.put(&path) } else { person.delete(&path) };
+        self.perform(Action::SetCommentLike { post, comment, liked }, make).await;
     }
 
     async fn edit(&mut self) {
@@ -256,6 +324,7 @@ impl Client {
     async fn delete_comment(&mut self) {
         let Some((post, comment)) = self.random.pick(&self.own_comments).copied() else { return };
         self.own_comments.retain(|(_, other)| *other != comment);
+        self.comments.remove((post, comment));
         let (person, path) = (self.person.clone(), format!("/v1/posts/{post}/comments/{comment}"));
         self.perform(Action::DeleteComment { post, comment }, move || person.delete(&path)).await;
     }
@@ -279,16 +348,20 @@ impl Client {
         let Some(post) = post else { return };
         let own = self.own_posts.contains(&post);
         let began = self.history.now();
-        let Ok(answer) = self.person.get(&format!("/v1/posts/{post}")).attempt().await else {
-            tokio::time::sleep(RECONNECT_PAUSE).await;
-            return;
+        let answer = match self.person.get(&format!("/v1/posts/{post}")).attempt().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.history.unanswered(&error);
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+                return;
+            }
         };
         let ended = self.history.now();
         let (session, user) = (self.session, self.user);
         let (text, version) = match answer.status {
             200 => (Held::Text(nonce_of(&answer.text_at("/body")).to_owned()), answer.json["version"].as_u64()),
             410 => (Held::Deleted, None),
-            404 if !own => return, // Not committed yet, and somebody else's.
+            // Somebody else's may be missing until it was seen first: the checks say whether that may be.
             404 => (Held::Missing, None),
             503 => return,
             _ => panic!("a read of post {post} (own: {own}) answered {} {}", answer.status, answer.text),
@@ -305,13 +378,13 @@ impl Client {
         let key = (self.random.below(2) == 0).then(nonce);
         let object = created_at(&action);
         let place = self.history.begin(self.session, self.user, action);
-        let mut outcome = classify(attempt(&make, key.as_deref()).await, object, self.shards_fail);
+        let mut outcome = classify(self.attempt(&make, key.as_deref()).await, object, self.shards_fail);
         let mut retries = 0;
         while key.is_some() && matches!(outcome, Outcome::Info { .. }) && retries < RETRIES_MAX {
             tokio::time::sleep(RECONNECT_PAUSE).await;
             retries += 1;
             self.history.send_again(place);
-            match classify(attempt(&make, key.as_deref()).await, object, self.shards_fail) {
+            match classify(self.attempt(&make, key.as_deref()).await, object, self.shards_fail) {
                 // Refused now says nothing of the first attempt, but where the server looked at the key and did not know it.
                 Outcome::Fail { status: 0 | 409 | 429 | 503 } => {}
                 other => outcome = other,
@@ -322,6 +395,14 @@ impl Client {
         }
         self.history.end(place, outcome.clone());
         Some(outcome)
+    }
+
+    async fn attempt(&self, make: &impl Fn() -> Call, key: Option<&str>) -> Result<Answer, reqwest::Error> {
+        let call = match key {
+            Some(key) => make().key(key),
+            None => make(),
+        };
+        call.attempt().await.inspect_err(|error| self.history.unanswered(error))
     }
 }
 
@@ -342,14 +423,6 @@ fn created_at(action: &Action) -> Option<&'static str> {
         Action::CreatePost { .. } => Some("/post/id"),
         Action::CreateComment { .. } => Some("/comment/id"),
         _ => None,
-    }
-}
-
-async fn attempt(make: &impl Fn() -> Call, key: Option<&str>) -> Result<Answer, reqwest::Error> {
-    let call = make();
-    match key {
-        Some(key) => call.key(key).attempt().await,
-        None => call.attempt().await,
     }
 }
 

@@ -98,6 +98,9 @@ impl Shard {
         for row in rows(&transaction, "SELECT post, \"user\" FROM post_likes WHERE liked").await {
             facts.likes.push((id(&row, "post"), id(&row, "user"), self.name.clone()));
         }
+        for row in rows(&transaction, "SELECT comment, \"user\" FROM comment_likes WHERE liked").await {
+            facts.comment_likes.push((id(&row, "comment"), id(&row, "user"), self.name.clone()));
+        }
         for row in rows(&transaction, "SELECT owner, other FROM relations WHERE following_since IS NOT NULL").await {
             facts.follows.push((id(&row, "owner"), id(&row, "other")));
         }
@@ -109,6 +112,9 @@ impl Shard {
         }
         for row in rows(&transaction, "SELECT post, likes, comments FROM post_counters").await {
             facts.post_counters.insert(id(&row, "post"), (get(&row, "likes"), get(&row, "comments")));
+        }
+        for row in rows(&transaction, "SELECT comment, likes FROM comment_counters").await {
+            facts.comment_counters.insert(id(&row, "comment"), get(&row, "likes"));
         }
         for row in rows(&transaction, "SELECT \"user\", posts, followers, following FROM user_counters").await {
             facts.user_counters.insert(id(&row, "user"), ["posts", "followers", "following"].map(|column| get(&row, column)));
