@@ -6,7 +6,8 @@ use actix_web::http::header::HeaderValue;
 use serde::Serialize;
 
 use super::call::Call;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemName};
+use crate::support::faults::planted;
 use crate::vocabulary::ids::{CommentId, Position, PostId, UserId};
 
 pub(super) const LIMIT_DEFAULT: usize = 20;
@@ -97,6 +98,9 @@ fn parse_limit(text: &str) -> Result<usize, Problem> {
 
 fn open<K: PageKey>(call: &Call, list: &str, text: &str) -> Result<K, Problem> {
     let place = call.services.sealer.open_cursor(list, text).ok().and_then(|bytes| bytes.try_into().ok());
+    if place.is_none() && planted("api::cursor_fails") {
+        return Err(Problem::new(ProblemName::Internal));
+    }
     place
         .map(|bytes| K::of_raw(u64::from_be_bytes(bytes)))
         .ok_or_else(|| Problem::malformed("cursor: not one of this list for this reader"))

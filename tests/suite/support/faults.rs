@@ -182,6 +182,8 @@ pub(crate) const SKIP_REUSE_DETECTION: &str = "sessions::skip_reuse_detection";
 pub(crate) const SKIP_ORIGIN_CHECK: &str = "api::skip_origin_check";
 /// api: with `return`, a body in chunks that nobody reads is left to the framework, which reads it for ever.
 pub(crate) const DROP_UNREAD_BODIES: &str = "api::drop_unread_bodies";
+/// api: with `return`, a cursor that cannot be read is answered as a failure of the server. Breaks the API's contract.
+pub(crate) const CURSOR_FAILS: &str = "api::cursor_fails";
 /// api: with `return`, only the author's own objects are not checked for their author. Breaks S23.
 pub(crate) const SKIP_OWNER_CHECK: &str = "intake::skip_owner_check";
 
