@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn only_a_trusted_proxy_says_for_whom_it_forwards() {
         // Peer, trusted, X-Forwarded-For, whom we take it for.
-        let cases: [(&str, &[&str], &[&[u8]], &str); 10] = [
+        type Case = (&'static str, &'static [&'static str], &'static [&'static [u8]], &'static str);
+        let cases: [Case; 10] = [
             ("203.0.113.9", &[], &[b"1.1.1.1"], "203.0.113.9"),
             ("203.0.113.9", &["10.0.0.0/8"], &[b"1.1.1.1"], "203.0.113.9"),
             ("10.0.0.1", &["10.0.0.0/8"], &[b"1.1.1.1"], "1.1.1.1"),

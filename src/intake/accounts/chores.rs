@@ -70,7 +70,7 @@ impl Chores {
     #[cfg(test)]
     pub(super) async fn do_waiting(&mut self) {
         for shard in &mut self.0 {
-            while shard.waiting.len() > 0 {
+            while !shard.waiting.is_empty() {
                 assert!(shard.step().await);
             }
         }
