@@ -41,17 +41,23 @@ impl Cards {
         self.tickets.take(user)
     }
 
-    /// Keeps a loaded card, unless the user was forgotten since the ticket.
+    /// Keeps a loaded card, unless the user was forgotten, or his card was changed, since the ticket.
     pub fn keep(&self, ticket: Ticket, account: &AccountRow) -> Arc<AuthorCard> {
-        let card = self.offer(account);
-        if !self.tickets.is_good(account.user, ticket) {
+        let card = self.put(account);
+        if !self.tickets.is_good(account.user, ticket) && !planted("cards::plain_put") {
             self.cards.invalidate(&account.user);
         }
         card
     }
 
-    /// Takes a committed card if it is newer than the one that is there.
-    pub fn offer(&self, account: &AccountRow) -> Arc<AuthorCard> {
+    /// Takes a committed card if it is newer than the one that is there. It may be evicted at once: whoever loaded the one before it must not keep
+    /// that in its place.
+    pub fn offer(&self, account: &AccountRow) {
+        self.tickets.changed(account.user);
+        self.put(account);
+    }
+
+    fn put(&self, account: &AccountRow) -> Arc<AuthorCard> {
         let card = Arc::new(card_of(account));
         let fresh = Arc::clone(&card);
         self.cards.entry(account.user).and_compute_with(|known| match known {
@@ -118,6 +124,20 @@ mod tests {
         assert!(cards.get(user).is_none());
         cards.keep(cards.ticket(user), &account("new", 9));
         assert_eq!(cards.get(user).expect("cached").display_name.as_str(), "new");
+    }
+
+    #[test]
+    fn a_card_that_was_read_before_a_change_is_not_kept_when_the_changed_one_was_evicted() {
+        let _no_faults = fail::FailScenario::setup();
+        let cards = Cards::new(1 << 20);
+        let user = UserId::from_raw(7);
+
+        let ticket = cards.ticket(user);
+        cards.offer(&account("new", 9));
+        cards.cards.invalidate(&user);
+        cards.keep(ticket, &account("old", 8));
+
+        assert!(cards.get(user).is_none());
     }
 
     /// The fault that the order of revisions is for.
