@@ -65,7 +65,7 @@ impl View {
         Ok(comment_view(&rows, row, None, &card))
     }
 
-    /// A page of the post's comments, replies included, and the post's version.
+    /// A page of the post's comments, replies included, and the version: the position of the last write shown.
     pub async fn comments(
         &self,
         viewer: Option<UserId>,
@@ -104,7 +104,8 @@ impl View {
 
         let cards: CardsByUser = self.cards(viewer, shown_rows.iter().map(|row| row.author)).await?;
         let items = shown_rows.iter().filter_map(|row| cards.get(&row.author).map(|card| comment_view(&rows, row, viewer, card))).collect();
-        let version = latest([rows.posts[&post].revision, rows.counters.posts.get(&post).copied().unwrap_or_default().position]);
+        let counted = rows.counters.posts.get(&post).copied().unwrap_or_default().position;
+        let version = latest(shown_rows.iter().map(|row| row.revision).chain([rows.posts[&post].revision, counted]));
         Ok((Page { items, next }, version))
     }
 
