@@ -142,8 +142,9 @@ impl View {
         let mut found = Found::stored(stored.into_iter().map(|(_, post)| (Reverse(post), post)), limit);
         if let Some(marks) = marks {
             for write in pending.iter().filter(|write| is_pending(write.entry.position, write.home, shard.index, false, Some(&marks))) {
-                if let Some(Relay::AuthorPost { post, deleted, .. }) = author_post(write) {
-                    found.merge_own(Reverse(post), post, !deleted, before.map(Reverse));
+                // One that he deletes is left out when the post itself is read: only its own shard knows whether that will be refused.
+                if let Some(Relay::AuthorPost { post, deleted: false, .. }) = author_post(write) {
+                    found.merge_own(Reverse(post), post, true, before.map(Reverse));
                 }
             }
         }

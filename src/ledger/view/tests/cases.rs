@@ -55,7 +55,7 @@ fn a_rejected_write_is_not_laid_over_after_a_restart() {
         town.write(ALICE, create(POST));
         town.finish().await;
         let refused = town.write(ALICE, delete_at(77));
-        assert_eq!(posts_of(&town, ALICE).await, [], "accepted, and not decided");
+        assert_eq!(posts_of(&town, ALICE).await, [POST], "accepted, and it will be refused");
         let lane = town.home(ALICE, &refused.command);
         town.apply(lane, 1).await;
         assert_eq!(posts_of(&town, ALICE).await, [POST]);
@@ -66,6 +66,21 @@ fn a_rejected_write_is_not_laid_over_after_a_restart() {
         assert_eq!(posts_of(&town, ALICE).await, [POST]);
         town.deliver_all().await;
         assert_eq!(town.forgotten(ALICE, 2, &[POST]).await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_own_delete_that_will_be_taken_hides_the_post_in_the_list_at_once() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        let created = town.write(ALICE, create(POST));
+        town.finish().await;
+
+        town.write(ALICE, delete_at(created.position.0));
+
+        assert_eq!(posts_of(&town, ALICE).await, []);
+        assert!(matches!(town.view.post(Some(ALICE), POST).await, Err(ViewError::Gone)));
     });
 }
 
@@ -102,8 +117,8 @@ fn a_commit_whose_answer_never_came_is_settled_by_its_events() {
 
         settlement::found_applied(&town.ledger, lane.shard, lane.lane, idle.position, &entries);
 
-        assert_eq!(posts_of(&town, ALICE).await, [], "what it came to is not known yet");
-        assert_eq!(progress(&town, &refused), None);
+        assert_eq!(progress(&town, &refused), None, "what it came to is not known yet");
+        assert_eq!(posts_of(&town, ALICE).await, [POST], "laid over");
         town.read_news(lane.shard).await;
         assert_eq!(posts_of(&town, ALICE).await, [POST], "committed, and not yet in the index");
         assert!(matches!(progress(&town, &created), Some(Progress::Committed { .. })));
