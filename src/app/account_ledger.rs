@@ -60,11 +60,7 @@ impl AccountLedger for LedgerForAccounts {
     fn rows(&self, owner: Owner, needs: Needs) -> BoxFuture<'_, Result<Rows, ShardUnavailable>> {
         async move {
             let shard = self.ledger.shard_of(&owner);
-            let mut snapshot = shard.snapshot().await.map_err(|_logged| UNREADABLE)?;
-            snapshot.rows_load(&needs).await.map_err(|error| {
-                shard.failed(&error);
-                UNREADABLE
-            })
+            shard.look_up(async move |snapshot| snapshot.rows_load(&needs).await).await.map_err(|_logged| UNREADABLE)
         }
         .boxed()
     }

@@ -159,7 +159,7 @@ pub(super) async fn open(config: &Config, folder: &Path, reads_run_on: &Handle) 
         let (at, member) = (ShardIndex(index as u16), &config.shards.members[index]);
         let standbys = Arc::new(Standbys::new(&name, open_standbys(config, member, &store).await?, member.lag_max()));
         let (reader, reads) = ShardReader::new(Arc::clone(&name), at, store.clone(), Arc::clone(&standbys), &hot_posts);
-        let shard = Shard::new(at, Arc::clone(&name), store, reader, standbys);
+        let shard = Shard::new(at, Arc::clone(&name), store, reader, standbys, reads_run_on.clone());
         if identity.journal.is_none() {
             let joining = StartError::while_doing::<StoreError>(&format!("join the shard {name}"));
             shard.store.join(journal.id().0, &name).await.map_err(joining)?;

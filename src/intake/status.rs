@@ -24,9 +24,7 @@ impl Intake {
             None => {}
         }
         let shard = self.ledger.shard_of(&Owner::User(author));
-        let mut snapshot = shard.snapshot().await.map_err(unavailable)?;
-        let kept = snapshot.kept_write(author, write).await.map_err(|error| unavailable(shard.failed(&error)))?;
-        drop(snapshot);
+        let kept = shard.look_up(async move |snapshot| snapshot.kept_write(author, write).await).await.map_err(unavailable)?;
         let Some(kept) = kept else { return self.dead_letter_status(author, write).await };
         if kept.rejection.is_none() {
             // Its key is remembered also while an operator has it as a dead letter, on the shard that was to decide it.
@@ -68,8 +66,7 @@ impl Intake {
     }
 
     async fn dead_letter_on(&self, shard: &Shard, author: UserId, write: WriteId) -> Result<Option<WriteStatus>, SubmitError> {
-        let mut snapshot = shard.snapshot().await.map_err(unavailable)?;
-        let letter = snapshot.dead_letter(write).await.map_err(|error| unavailable(shard.failed(&error)))?;
+        let letter = shard.look_up(async move |snapshot| snapshot.dead_letter(write).await).await.map_err(unavailable)?;
         let Some(letter) = letter else { return Ok(None) };
         let entry = Entry::decode(letter.position, &letter.entry).map_err(internal)?;
         Ok((entry.author == author).then(|| waiting_status(&entry)))

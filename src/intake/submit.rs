@@ -109,8 +109,9 @@ impl Intake {
             KeyState::Reused => return Err(SubmitError::KeyReused),
         };
         let shard = self.ledger.shard_of(&Owner::User(author));
-        let mut snapshot = shard.snapshot().await.map_err(unavailable)?;
-        match snapshot.kept_key(author, &key.key).await.map_err(|error| unavailable(shard.failed(&error)))? {
+        let sent = key.key.clone();
+        let kept = shard.look_up(async move |snapshot| snapshot.kept_key(author, &sent).await).await;
+        match kept.map_err(unavailable)? {
             None => Ok(Ok(reservation)),
             // Past its 24 hours, and not purged yet.
             Some(kept) if kept.accepted_at + KeptWrite::KEPT_MS <= self.ledger.clock.now() => Ok(Ok(reservation)),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::settlement::Unsure;
@@ -40,6 +41,9 @@ pub struct Shard {
     pub unshown: Arc<Unshown>,
     /// Places of pages that are read at once.
     pages: Arc<Semaphore>,
+    /// Places of what is looked up at once, and the threads that do it.
+    look_ups: Arc<Semaphore>,
+    reads_run_on: Handle,
     /// Batches committed since the start.
     pub batches: AtomicU64,
 }
@@ -48,6 +52,9 @@ pub struct Shard {
 pub const NEWS_MAX: usize = 20_000;
 /// Pages of one shard that are read at once, each on a thread of its own: about as many as there are connections to read with.
 const PAGES_AT_ONCE: usize = 4;
+/// What is looked up at once on a shard, each on a thread of its own: a disk that hangs holds up so many. Not the pages' places, since a page may
+/// have to look something up.
+const LOOK_UPS_AT_ONCE: usize = 4;
 
 /// A lane's batch is committed.
 #[derive(Debug)]
@@ -80,7 +87,15 @@ pub struct NewsBox {
 }
 
 impl Shard {
-    pub fn new(index: ShardIndex, name: Arc<str>, store: Store, reader: ShardReader, standbys: Arc<Standbys>) -> Self {
+    /// `reads_run_on`: threads that a disk may hold up.
+    pub fn new(
+        index: ShardIndex,
+        name: Arc<str>,
+        store: Store,
+        reader: ShardReader,
+        standbys: Arc<Standbys>,
+        reads_run_on: Handle,
+    ) -> Self {
         Self {
             index,
             name,
@@ -94,6 +109,8 @@ impl Shard {
             visible: Visible::default(),
             unshown: Arc::default(),
             pages: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)),
+            reads_run_on,
             batches: AtomicU64::new(0),
         }
     }
@@ -180,20 +197,51 @@ impl Shard {
     pub async fn place_for_page(&self) -> Result<OwnedSemaphorePermit, ViewError> {
         match tokio::time::timeout(READ_PATIENCE, Arc::clone(&self.pages).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
-            _ => Err(ViewError::Unavailable { shard: self.name.to_string() }),
+            _ => Err(self.unavailable()),
         }
     }
 
-    /// A consistent state to read from: the newest, on the primary.
+    /// A consistent state to read from: the newest, on the primary. A file is read on the thread that asks, which must be one that a disk may
+    /// hold up.
     pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
-        planted_outage(&self.name).map_err(|error| self.failed(&error))?;
-        if !self.reader.is_open() {
-            return Err(ViewError::Unavailable { shard: self.name.to_string() });
-        }
+        self.assert_readable()?;
         match tokio::time::timeout(READ_PATIENCE, self.store.snapshot()).await {
             Ok(snapshot) => snapshot.map_err(|error| self.failed(&error)),
-            Err(_elapsed) => Err(ViewError::Unavailable { shard: self.name.to_string() }),
+            Err(_elapsed) => Err(self.unavailable()),
         }
+    }
+
+    /// Looks up little in the newest state, on a thread that a disk may hold up: whoever asks may serve the clients of all shards. No place:
+    /// he waits, as long as a read may take.
+    pub async fn look_up<T: Send + 'static>(
+        &self,
+        look: impl AsyncFnOnce(&mut Snapshot) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ViewError> {
+        self.assert_readable()?;
+        let (store, there) = (self.store.clone(), self.reads_run_on.clone());
+        let looked = async {
+            let place = Arc::clone(&self.look_ups).acquire_owned().await;
+            let read = move || {
+                let found = there.block_on(async { look(&mut store.snapshot().await?).await });
+                drop(place);
+                found
+            };
+            self.reads_run_on.spawn_blocking(read).await
+        };
+        match tokio::time::timeout(READ_PATIENCE, looked).await {
+            Ok(Ok(found)) => found.map_err(|error| self.failed(&error)),
+            Ok(Err(ended)) => Err(ViewError::Internal(Box::new(ended))),
+            Err(_elapsed) => Err(self.unavailable()),
+        }
+    }
+
+    fn assert_readable(&self) -> Result<(), ViewError> {
+        planted_outage(&self.name).map_err(|error| self.failed(&error))?;
+        if self.reader.is_open() { Ok(()) } else { Err(self.unavailable()) }
+    }
+
+    fn unavailable(&self) -> ViewError {
+        ViewError::Unavailable { shard: self.name.to_string() }
     }
 
     /// Looks into one consistent state, for pages. If a standby fails, the primary is asked the same.
@@ -231,7 +279,7 @@ impl Shard {
     /// What a reader is told of a failed read; the log gets the cause.
     pub fn failed(&self, error: &StoreError) -> ViewError {
         tracing::warn!(shard = %self.name, error = %Chain(error), "a read failed");
-        ViewError::Unavailable { shard: self.name.to_string() }
+        self.unavailable()
     }
 }
 

@@ -56,6 +56,15 @@ mod with_faults {
         Some(std::fs::read_to_string(list).is_ok_and(|name| name == shard))
     }
 
+    /// Holds up the thread that begins something on a shard's file, as long as the file that `store::file_hangs` names holds its name.
+    pub fn hang_file(path: &std::path::Path) {
+        let is_named =
+            |list: String| std::fs::read_to_string(list).is_ok_and(|name| path.file_stem().is_some_and(|stem| stem == name.as_str()));
+        while planted_text("store::file_hangs").is_some_and(is_named) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Makes a commit last as long as `store::slow_commit` says, in milliseconds.
     pub async fn slow_commit() {
         pause("store::slow_commit").await;

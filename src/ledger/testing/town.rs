@@ -92,7 +92,7 @@ impl Town {
             for of_server in reading {
                 tokio::runtime::Handle::current().spawn(of_server.run());
             }
-            opened.push(Shard::new(at, name, store, reader, standbys));
+            opened.push(Shard::new(at, name, store, reader, standbys, tokio::runtime::Handle::current()));
         }
         let clock = Arc::new(ManualClock::at(1_000_000));
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;

@@ -118,8 +118,7 @@ impl View {
         let ticket = self.ledger.blocks.ticket(user);
         let shard = self.shard_of(&Owner::User(user));
         // Whoever blocks somebody need not wait until all standbys know.
-        let mut snapshot = shard.snapshot().await?;
-        let users = snapshot.blocked_with(user, BLOCKS_CACHED_MAX as u64 + 1).await.map_err(|error| shard.failed(&error))?;
+        let users = shard.look_up(async move |snapshot| snapshot.blocked_with(user, BLOCKS_CACHED_MAX as u64 + 1).await).await?;
         let too_many = users.len() > BLOCKS_CACHED_MAX;
         let set = Arc::new(if too_many { BlockSet::TooMany } else { BlockSet::All(users.into_iter().collect()) });
         self.ledger.blocks.keep(user, ticket, Arc::clone(&set));

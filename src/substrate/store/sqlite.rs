@@ -69,6 +69,8 @@ impl FilePool {
     /// Begins a transaction: `BEGIN` and its kind.
     pub(super) async fn begin(self: &Arc<Self>, begin: &str) -> Result<FileTransaction, StoreError> {
         let session = self.session().await?;
+        #[cfg(feature = "faults")]
+        crate::support::faults::hang_file(&self.plan.path);
         session.with(|connection| connection.prepare_cached(begin)?.raw_execute())?;
         Ok(FileTransaction { session })
     }

@@ -165,6 +165,8 @@ pub(crate) const SHARD_UNAVAILABLE: &str = "store::unavailable";
 pub(crate) const SHARD_HANGS: &str = "store::hold";
 /// store: with `return(FILE)`, SQLite refuses to write to the shard whose name stands in FILE, and only reads.
 pub(crate) const SHARD_READ_ONLY: &str = "store::read_only";
+/// store: with `return(FILE)`, whoever begins something on the file of the shard whose name stands in FILE hangs, and his thread with him.
+pub(crate) const FILE_HANGS: &str = "store::file_hangs";
 /// store: with `return(MS)`, each commit takes that much longer.
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
 /// ledger census: with `return(MS)`, each page of a walk over everything comes that much later.
