@@ -22,6 +22,9 @@ const ASKS_PER_SNAPSHOT: usize = 256;
 const CROWD: usize = 6;
 /// How long it waits. The runtime's timer counts in milliseconds.
 const GATHERING: Duration = Duration::from_millis(1);
+/// Whole posts that are loaded at once to be kept: each may come with thousands of people, and other reads wait meanwhile. What is left out is
+/// asked for again if it is missed again.
+const WHOLE_POSTS_AT_ONCE: usize = 4;
 /// How long after a failed read the shard is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -96,14 +99,15 @@ impl ReadLoop {
             if !others.is_empty() {
                 is_down |= self.answer(in_time(self.load(&needs, marks)).await, others);
             }
-            if is_down {
-                trial = Some(Box::pin(answers_again(Arc::clone(&self.shard), self.server.clone())));
-                continue;
-            }
             if !hot.is_empty()
-                && let Err(error) = self.load_hot(hot).await
+                && !is_down
+                && let Err(error) = in_time(self.load_hot(hot)).await
             {
                 tracing::debug!(shard = %self.shard, error = %Chain(&error), "posts could not be kept in memory");
+                is_down = error.kind() == StoreErrorKind::Unavailable;
+            }
+            if is_down {
+                trial = Some(Box::pin(answers_again(Arc::clone(&self.shard), self.server.clone())));
             }
         }
     }
@@ -131,11 +135,12 @@ impl ReadLoop {
         Ok(Loaded { rows, marks: None, position })
     }
 
-    /// Reads whole posts, and hands them to the cache.
+    /// Reads whole posts, few of them, and hands them to the cache.
     async fn load_hot(&self, mut posts: Vec<PostId>) -> Result<(), StoreError> {
         planted_outage(&self.shard)?;
         posts.sort_unstable();
         posts.dedup();
+        posts.truncate(WHOLE_POSTS_AT_ONCE);
         let mut snapshot = self.server.snapshot().await?;
         let marks = Marks::new(&snapshot.lanes().await?, HashMap::new());
         let needs = Needs { posts: posts.clone(), post_counters: posts, ..Needs::default() };
@@ -162,7 +167,7 @@ impl ReadLoop {
 }
 
 /// What is read, unless those who asked have given up: a shard that hangs must not hold those who ask later.
-async fn in_time(read: impl Future<Output = Result<Loaded, StoreError>>) -> Result<Loaded, StoreError> {
+async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let waited = READ_PATIENCE;
     tokio::time::timeout(waited, read).await.unwrap_or(Err(StoreError::NoAnswer { waited }))
 }
