@@ -167,7 +167,7 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     fail::fail_point!("worker::before_commit");
     #[cfg(feature = "faults")]
     crate::support::faults::gate("worker::holds_transaction").await;
-    ledger.hot_posts.committing(shard.index, &moves);
+    ledger.hot_posts.committing(shard.index, &moves, &effects.rows);
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");
     if let Some(counters) = apart {

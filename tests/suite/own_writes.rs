@@ -356,6 +356,46 @@ async fn control_a_cache_that_goes_back_is_caught() {
     assert!(race_the_loader(Settings::default().fault((faults::CACHE_GOES_BACK, "return"))).await > 0, "the fault had no effect");
 }
 
+/// What is answered to the like of a post whose new text has been read, and to the like of one that was found deleted, while the server has not
+/// heard yet that either is committed.
+async fn like_what_was_changed(settings: Settings) -> (String, u16) {
+    let mut server = Server::start().await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ann.publish("the old text").await;
+    server.kill();
+    server.restart_with(settings.fault((faults::AFTER_COMMIT, "sleep(3000)"))).await;
+    let kept = async || {
+        ben.read_post(&post).await.expect(200);
+        (ben.metric(r#"sosik_hot_posts_total{outcome="hit"}"#).await > 0.0).then_some(())
+    };
+    within(Duration::from_secs(60), "the post to be kept in memory", kept).await;
+
+    let edited = ann.edit_post(&post, "the new text").send().await.expect(202).write_id();
+    let read = async || (ben.read_post(&post).await.json["body"] == "the new text").then_some(());
+    within(Duration::from_secs(60), "the new text", read).await;
+    let liked = ben.like(&post).send().await.expect(202);
+    assert_eq!(
+        (ann.write_settled(&edited).await, ben.write_settled(&liked.write_id()).await),
+        ("visible".to_owned(), "visible".to_owned())
+    );
+
+    ann.delete(&format!("/v1/posts/{post}")).send().await.expect(202);
+    within(Duration::from_secs(60), "the end of the post", async || (ben.read_post(&post).await.status == 410).then_some(())).await;
+    (liked.text_at("/post/body"), ben.unlike(&post).send().await.status)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_to_a_write_is_no_older_than_what_was_read_before() {
+    assert_eq!(like_what_was_changed(Settings::default()).await, ("the new text".to_owned(), 410));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_answer_that_rests_on_an_old_text_is_caught() {
+    let told = like_what_was_changed(Settings::default().fault((faults::PREVIEW_OLD_TEXT, "return"))).await;
+
+    assert_eq!(told, ("the old text".to_owned(), 202), "the fault had no effect");
+}
+
 #[tokio::test]
 async fn a_write_that_is_committed_and_not_everywhere_can_be_asked_for_right_after_a_restart() {
     let stalled = Settings::default().fault((faults::RELAY_STALLED, "return"));

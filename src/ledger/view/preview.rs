@@ -61,7 +61,8 @@ impl View {
         };
         if matches!(entry.command, Command::CreatePost { .. }) {
             // Nothing can be there, and nothing pending can be about it.
-            return self.previewed(Transition::default(), entry, resource).await;
+            let (transition, happened) = applied(Transition::default(), entry);
+            return self.previewed(transition, happened, entry, resource).await;
         }
         let about_post = is_about_post(&entry.command);
         let shows = if about_post { Shows::PostAlone } else { Shows::Everything };
@@ -69,16 +70,17 @@ impl View {
         // A comment shows nothing of what its author thinks of the post.
         let viewer = matches!(resource, Resource::Post(_)).then_some(author);
         let hot = if about_post { self.hot_post(post, viewer, &pending, Freshness::Preview) } else { None };
-        let transition = match hot {
-            Some(found) => overlay_hot(found, &pending),
-            None => self.overlaid(entry, post, resource, &pending).await?,
+        let hot = hot.map(|found| (found.is_behind, applied(overlay_hot(found, &pending), entry)));
+        let (transition, happened) = match hot {
+            Some((is_behind, applied)) if !is_behind || shows_own_version(&applied.1) => applied,
+            _ => applied(self.overlaid(entry, post, resource, &pending).await?, entry),
         };
         if let Some(post_author) = transition.post_author(post)
             && self.is_blocked(author, post_author).await?
         {
             return Ok(Err(Rejection::NotFound));
         }
-        self.previewed(transition, entry, resource).await
+        self.previewed(transition, happened, entry, resource).await
     }
 
     /// The rows that an entry about a post needs, from the database, with what is pending laid over.
@@ -104,11 +106,12 @@ impl View {
 
     async fn previewed(
         &self,
-        mut transition: Transition,
+        transition: Transition,
+        happened: Happened,
         entry: &Entry,
         resource: Resource,
     ) -> Result<Result<Preview, Rejection>, ViewError> {
-        if let Happened::Rejected(rejection) = transition.apply(entry) {
+        if let Happened::Rejected(rejection) = happened {
             return Ok(Err(rejection));
         }
         let rows = transition.into_rows();
@@ -169,6 +172,17 @@ impl View {
         };
         seen.unwrap_or(Seen::Nothing)
     }
+}
+
+fn applied(mut transition: Transition, entry: &Entry) -> (Transition, Happened) {
+    let happened = transition.apply(entry);
+    (transition, happened)
+}
+
+/// Whether the post is shown with the version of this write, which is above all that its author has read. Else it has the version of what was
+/// there, which must not be one that is behind.
+fn shows_own_version(happened: &Happened) -> bool {
+    !matches!(happened, Happened::Nothing | Happened::Subscribed { .. })
 }
 
 fn rows_seen(rows: &Rows, author: UserId, resource: Resource, card: &AuthorCard, position: Position) -> Result<Seen, ViewError> {

@@ -56,6 +56,9 @@ pub(crate) const SKIP_REBUILD: &str = "pending::skip_rebuild";
 /// ledger view: with `return`, pending writes are laid over even when the snapshot has them already. Counts them twice.
 pub(crate) const OVERLAY_TWICE: &str = "pending::overlay_applied";
 
+/// ledger hot posts: with `return`, a preview shows the text that memory holds, also while another is being committed. Breaks G4.
+pub(crate) const PREVIEW_OLD_TEXT: &str = "hot_posts::preview_old_text";
+
 /// ledger worker: before a batch opens its transaction (`sleep(ms)` stalls the apply, `panic` kills the worker).
 pub(crate) const BEFORE_BATCH: &str = "worker::before_batch";
 /// ledger worker: inside the transaction, before the commit. A place to die.

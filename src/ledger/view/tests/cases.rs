@@ -328,6 +328,32 @@ fn a_post_that_is_kept_in_memory_is_read_again_after_a_commit_whose_answer_never
     });
 }
 
+/// A like that is there already moves no version: beside a commit under way its answer rests on the database.
+#[cfg(feature = "faults")]
+#[test]
+fn a_write_that_changes_nothing_is_answered_with_no_older_version_than_was_read() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.write(BOB, Command::SetPostLike { post: POST, liked: true });
+        town.finish().await;
+        keep_hot(&town).await;
+        let others = town.write(ALICE, Command::SetPostLike { post: POST, liked: true });
+        town.apply_unheard(town.home(ALICE, &others.command)).await;
+        assert_eq!(town.view.post(Some(BOB), POST).await.expect("the post").version, others.position);
+
+        for again in [
+            Command::SetPostLike { post: POST, liked: true },
+            Command::SetSubscription { post: POST, mode: crate::vocabulary::command::SubscriptionMode::Muted },
+        ] {
+            let preview = town.view.preview(&town.entry(BOB, again)).await.expect("readable").expect("accepted");
+            let Seen::Post(answered) = town.view.seen(BOB, preview, Position(900)).await else { panic!("a post") };
+            assert_eq!((answered.version, answered.likes), (others.position, 2));
+        }
+    });
+}
+
 /// The fault that moving on is for: the author's like is gone from his eyes when its pending row is dropped.
 #[cfg(feature = "faults")]
 #[test]
