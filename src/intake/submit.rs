@@ -68,13 +68,13 @@ impl Intake {
         };
         self.accept_seconds.record(began.elapsed());
         let (status, seen) = match word {
-            None => (status, self.seen(author, preview, position).await),
+            None => (status, self.view.seen(author, preview, position).await),
             Some(word) => {
                 let status = self.status_after(status, wait, word).await;
                 let seen = if matches!(status.state, WriteState::Rejected(_)) {
                     Seen::Nothing
                 } else {
-                    self.seen(author, preview, position).await
+                    self.view.seen(author, preview, position).await
                 };
                 (status, seen)
             }
@@ -153,21 +153,8 @@ impl Intake {
         Ok(Entry { position: PROVISIONAL, write, author, accepted_at: self.ledger.clock.now(), key, command })
     }
 
-    /// What can be seen now. `None` if the shard cannot be read: then it is decided at the apply.
-    async fn preview(&self, entry: &Entry) -> Result<Option<Preview>, SubmitError> {
-        match self.view.preview(entry).await {
-            Ok(Ok(preview)) => Ok(Some(preview)),
-            Ok(Err(rejection)) => Err(SubmitError::Refused(rejection)),
-            Err(ViewError::Unavailable { .. }) => Ok(None),
-            Err(error) => Err(internal(error)),
-        }
-    }
-
-    async fn seen(&self, author: UserId, preview: Option<Preview>, position: Position) -> Seen {
-        match preview {
-            Some(preview) => self.view.seen(author, preview, position).await,
-            None => Seen::Nothing,
-        }
+    async fn preview(&self, entry: &Entry) -> Result<Preview, SubmitError> {
+        self.view.preview(entry).await.map_err(unavailable)?.map_err(SubmitError::Refused)
     }
 
     /// Appends an entry once more that could not be applied, with its ids and its key: an operator has mended what was wrong.

@@ -254,6 +254,92 @@ async fn a_shard_that_is_read_only_is_read_and_takes_writes_again_without_a_rest
     }
 }
 
+/// Somebody new whose home is as asked for.
+async fn join_where(server: &Server, is_right: impl Fn(&str) -> bool) -> Person {
+    loop {
+        let person = Person::join(server, "person").await;
+        if is_right(&home_of(&person).await) {
+            return person;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_blocked_stays_so_while_his_own_shard_is_gone() {
+    let gone = Ill::new();
+    let server = Server::start_with(gone.fault(faults::SHARD_UNAVAILABLE)).await;
+    let ann = Person::join(&server, "ann").await;
+    let here = home_of(&ann).await;
+    let neighbour = join_where(&server, |home| home == here).await;
+    let ben = join_where(&server, |home| home != here).await;
+    let there = home_of(&ben).await;
+    let friend = join_where(&server, |home| home == there).await;
+    let shards = posts_by_shard(&ann).await;
+    let post = shards.iter().find(|(shard, _)| **shard != here && **shard != there).expect("four shards").1[0].clone();
+    for blocked in [&neighbour, &ben] {
+        ann.block(&blocked.id).wait(30).send().await.expect(200);
+    }
+
+    // Her shard says it, too.
+    gone.set(&there);
+    ben.like(&post).send().await.expect_problem(404, "not-found");
+    friend.like(&post).send().await.expect(202);
+    gone.set("");
+    // So that nothing of hers is in memory.
+    ann.block(&friend.id).wait(30).send().await.expect(200);
+    // Nobody says it, and the post's shard would not ask again.
+    gone.set(&here);
+    let refused = neighbour.like(&post).send().await.expect_problem(503, "unavailable");
+    assert_eq!(refused.json["accepted"], false, "{}", refused.text);
+    assert!(!refused.header("retry-after").is_empty());
+
+    gone.set("");
+    neighbour.like(&post).send().await.expect_problem(404, "not-found");
+    let liked = async || (ann.read_post(&post).await.number_at("/likes") == 1).then_some(());
+    within(Duration::from_secs(60), "the like of the one who was not blocked", liked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_holds_up_nobody_who_serves_the_other_shards() {
+    let hangs = Ill::new();
+    let server = Server::start_with(hangs.fault(faults::FILE_HANGS)).await;
+    let mut homes: HashMap<String, Vec<Person>> = HashMap::new();
+    // Of ten in four places there are three in one: more than there are threads that serve clients.
+    for person in Person::join_many(&server, "resident", 10).await {
+        homes.entry(home_of(&person).await).or_default().push(person);
+    }
+    let (shard, residents) = homes.into_iter().max_by_key(|(_, people)| people.len()).expect("somebody");
+    let ann = join_where(&server, |home| home != shard).await;
+    let posts: Vec<String> =
+        posts_by_shard(&ann).await.into_iter().filter(|(place, _)| *place != shard).flat_map(|(_, posts)| posts).collect();
+    hangs.set(&shard);
+
+    // Whom he has blocked, what he sent with this key, and what became of a write of his: all that is read from the file that hangs.
+    let mut waiting = tokio::task::JoinSet::new();
+    for resident in residents {
+        let post = posts[0].clone();
+        waiting.spawn(async move {
+            let read = resident.read_post(&post).await.status;
+            let keyed = resident.write_post(&nonce()).key(&nonce()).send().await.status;
+            let asked = resident.get("/v1/writes/4711").send().await.status;
+            (read, keyed, asked)
+        });
+    }
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        for post in &posts {
+            let one = Instant::now();
+            ann.read_post(post).await.expect(200);
+            ann.like(post).wait(10).send().await.expect(200);
+            assert!(one.elapsed() < Duration::from_secs(3), "a healthy shard took {:?}", one.elapsed());
+        }
+    }
+    while let Some(answered) = waiting.join_next().await {
+        assert_eq!(answered.expect("it ends"), (200, 503, 503));
+    }
+    hangs.set("");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_shards_that_are_all_slow_are_caught() {
     // So much that no machine is as slow by itself, and few likes.

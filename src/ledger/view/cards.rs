@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{AuthorCard, View, ViewError, overlay};
-use crate::ledger::apply::needs_of;
+use crate::ledger::apply::{Transition, needs_of};
 use crate::ledger::blocks::{BLOCKS_CACHED_MAX, BlockSet};
 use crate::ledger::cards::card_of;
 use crate::ledger::pending::{Shows, Topic};
-use crate::ledger::shard_reader::{Source, is_pending};
+use crate::ledger::shard_reader::{Source, is_pending, subset};
 use crate::substrate::store::rows::Needs;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::ids::UserId;
@@ -85,13 +85,25 @@ impl View {
         if viewer == other {
             return Ok(false);
         }
-        if !self.ledger.pending.of(viewer, Topic::Pair(other), Shows::Everything).await?.is_empty() {
-            return Ok(self.pair(viewer, other).await?.0.is_blocked());
+        let pending = self.ledger.pending.of(viewer, Topic::Pair(other), Shows::Everything).await?;
+        if pending.iter().any(|write| matches!(write.entry.command, Command::SetBlock { .. })) {
+            return Ok(self.pair(viewer, other, Source::Newest).await?.0.is_blocked());
         }
-        match self.block_set(viewer).await?.as_ref() {
-            BlockSet::All(users) => Ok(users.contains(&other)),
-            BlockSet::TooMany => Ok(self.pair(viewer, other).await?.0.is_blocked()),
+        match self.has_block(viewer, other).await {
+            // A block stands on both sides.
+            Err(ViewError::Unavailable { .. }) => self.has_block(other, viewer).await,
+            known => known,
         }
+    }
+
+    /// Whether a block stands between the two, as the shard of the first has it.
+    async fn has_block(&self, user: UserId, other: UserId) -> Result<bool, ViewError> {
+        if let BlockSet::All(users) = self.block_set(user).await?.as_ref() {
+            return Ok(users.contains(&other));
+        }
+        let needs = Needs { relations: vec![(user, other)], ..Needs::default() };
+        let loaded = self.shard_of(&Owner::User(user)).reader.load(needs, false, Source::Newest).await?;
+        Ok(loaded.rows.relations.get(&(user, other)).is_some_and(|row| row.state.is_blocked()))
     }
 
     /// Which of these people are in a block with the author, as far as it is committed.
@@ -126,16 +138,16 @@ impl View {
     }
 
     /// The pair from the reader's side, and whether he mutes the other, with his pending writes.
-    pub(super) async fn pair(&self, viewer: UserId, other: UserId) -> Result<(PairState, bool), ViewError> {
+    pub(super) async fn pair(&self, viewer: UserId, other: UserId, source: Source) -> Result<(PairState, bool), ViewError> {
         let pending = self.ledger.pending.of(viewer, Topic::Pair(other), Shows::Everything).await?;
         let needs = Needs { relations: vec![(viewer, other)], mutes: vec![(viewer, other)], ..Needs::default() };
         let shard = self.shard_of(&Owner::User(viewer));
-        let loaded = self.load(shard, &needs, !pending.is_empty()).await?;
-        let marks = loaded.marks;
-        let mut transition = crate::ledger::apply::Transition::over(loaded.rows);
+        let shared = shard.reader.load(needs.clone(), !pending.is_empty(), source).await?;
+        let marks = shared.marks.as_ref();
+        let mut transition = Transition::over(subset(&shared.rows, &needs));
         for write in &pending {
             let decided_here = viewer < other || matches!(write.entry.command, Command::SetMute { .. });
-            if is_pending(write.entry.position, write.home, shard.index, decided_here, marks.as_ref()) {
+            if is_pending(write.entry.position, write.home, shard.index, decided_here, marks) {
                 transition.lay_pair(&write.entry, true);
             }
         }

@@ -7,6 +7,7 @@ use super::{AuthorCard, CommentView, PostView, UserRef, UserView, View, ViewErro
 use crate::ledger::apply::{Transition, needs_of};
 use crate::ledger::hot_posts::Freshness;
 use crate::ledger::pending::{PendingWrite, Shows, Topic};
+use crate::ledger::shard_reader::Source;
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::vocabulary::command::{Command, Entry, Resource};
 use crate::vocabulary::event::Happened;
@@ -45,7 +46,9 @@ enum Shape {
 }
 
 impl View {
-    /// Lays an entry with the position [`PROVISIONAL`] over what its author sees now. `Err` inside: it is refused at once.
+    /// Lays an entry with the position [`PROVISIONAL`] over what its author sees now. `Err` inside: it is refused at once. What lives on a shard
+    /// that cannot be read is let through, and decided at the apply. `Unavailable`: whether the two are in a block cannot be read anywhere, and no
+    /// lane of the post would ask again.
     pub async fn preview(&self, entry: &Entry) -> Result<Result<Preview, Rejection>, ViewError> {
         match entry.command.resource(entry.author) {
             Resource::User(user) => self.preview_user(entry, user).await,
@@ -73,7 +76,12 @@ impl View {
         let hot = hot.map(|found| (found.is_behind, applied(overlay_hot(found, &pending), entry)));
         let (transition, happened) = match hot {
             Some((is_behind, applied)) if !is_behind || shows_own_version(&applied.1) => applied,
-            _ => applied(self.overlaid(entry, post, resource, &pending).await?, entry),
+            _ => match self.overlaid(entry, post, resource, &pending).await {
+                Ok(overlaid) => applied(overlaid, entry),
+                // Who wrote the post, and with whom he is in a block, is not known.
+                Err(ViewError::Unavailable { .. }) => return Ok(Ok(Preview(Shape::Nothing))),
+                Err(error) => return Err(error),
+            },
         };
         if let Some(post_author) = transition.post_author(post)
             && self.is_blocked(author, post_author).await?
@@ -138,17 +146,35 @@ impl View {
             return Ok(Ok(Preview(Shape::Nothing)));
         }
         if let Some(other) = other_of(&entry.command) {
-            match self.card(Some(entry.author), other).await {
-                Ok(_) => {}
-                Err(ViewError::NotFound) => return Ok(Err(Rejection::NotFound)),
+            match self.refused_relation(entry, other).await {
+                Ok(None) => {}
+                Ok(Some(rejection)) => return Ok(Err(rejection)),
+                // The lane of the pair looks for blocks itself.
+                Err(ViewError::Unavailable { .. }) => return Ok(Ok(Preview(Shape::Nothing))),
                 Err(error) => return Err(error),
-            }
-            let follows = matches!(entry.command, Command::SetFollow { notify: Some(_), .. });
-            if follows && self.is_blocked(entry.author, other).await? {
-                return Ok(Err(Rejection::Forbidden));
             }
         }
         Ok(Ok(Preview(Shape::User(user))))
+    }
+
+    async fn refused_relation(&self, entry: &Entry, other: UserId) -> Result<Option<Rejection>, ViewError> {
+        match self.card(Some(entry.author), other).await {
+            Ok(_) => {}
+            // Nobody is there; what was set while that could not be read can still be taken back.
+            Err(ViewError::NotFound) => {
+                let (pair, muting) = self.pair(entry.author, other, Source::Newest).await?;
+                let stands = match &entry.command {
+                    Command::SetFollow { notify: None, .. } => pair.following.is_some(),
+                    Command::SetBlock { blocking: false, .. } => pair.blocking,
+                    Command::SetMute { muting: false, .. } => muting,
+                    _ => false,
+                };
+                return Ok((!stands).then_some(Rejection::NotFound));
+            }
+            Err(error) => return Err(error),
+        }
+        let follows = matches!(entry.command, Command::SetFollow { notify: Some(_), .. });
+        Ok((follows && self.is_blocked(entry.author, other).await?).then_some(Rejection::Forbidden))
     }
 
     /// The resource as the author sees it, now that his write is accepted at `position`.

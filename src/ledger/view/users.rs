@@ -62,7 +62,7 @@ impl View {
     }
 
     async fn relation_to(&self, viewer: UserId, user: UserId) -> Result<UserViewer, ViewError> {
-        let (pair, muting) = self.pair(viewer, user).await?;
+        let (pair, muting) = self.pair(viewer, user, self.source).await?;
         Ok(UserViewer { following: pair.following.is_some(), followed_by: pair.followed_by.is_some(), blocking: pair.blocking, muting })
     }
 
