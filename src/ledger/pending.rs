@@ -219,7 +219,11 @@ impl Pending {
                     let (comment, body) = (nameless(place.position), CommentBody::from_row(String::new()));
                     again(Command::CreateComment { post, comment, parent: None, body })
                 }
-                _ => self.entry(place).await?,
+                _ => match self.entry(place).await {
+                    // It settled between the look and the reading, and everybody sees it.
+                    Err(PendingError::Read(ReadError::Trimmed(_))) if !self.is_filed(key, place.position) => continue,
+                    entry => entry?,
+                },
             };
             writes.push(PendingWrite { entry, home: place.home });
         }
@@ -228,10 +232,17 @@ impl Pending {
         Ok(writes)
     }
 
+    fn is_filed(&self, key: (UserId, Topic), position: Position) -> bool {
+        let stripe = lock(self.stripe(key));
+        stripe.get(&key).is_some_and(|places| places.as_slice().iter().any(|place| place.position == position))
+    }
+
     async fn entry(&self, place: Place) -> Result<Arc<Entry>, PendingError> {
         if let Some(entry) = self.decoded.get(&place.position) {
             return Ok(entry);
         }
+        #[cfg(feature = "faults")]
+        crate::support::faults::gate("pending::before_reading").await;
         let journal = Arc::clone(&self.journal);
         let shard = self.names.get(usize::from(place.home.shard.0)).cloned().unwrap_or_default();
         let read = move || read_again(journal.as_ref(), &shard, place.position, place.locator);

@@ -185,6 +185,87 @@ fn a_pending_entry_is_read_from_where_it_was_parked() {
     });
 }
 
+/// A pending comment goes everywhere, and out of the journal, after a reader has found it in the index and before he reads it.
+#[cfg(feature = "faults")]
+#[test]
+fn a_pending_entry_that_goes_while_it_is_being_read_is_left_out() {
+    let scenario = FailScenario::setup();
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate = folder.path().join("gate");
+    std::fs::write(&gate, "closed").expect("it is closed");
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        town.write(BOB, reply(5_000));
+        fail::cfg("pending::before_reading", &format!("return({})", gate.display())).expect("a fault");
+
+        let view = town.view.clone();
+        let going = async {
+            while !gate.with_extension("reached").exists() {
+                tokio::task::yield_now().await;
+            }
+            town.finish().await;
+            town.journal.trim(town.journal.durable()).expect("trims");
+            std::fs::remove_file(&gate).expect("it is opened");
+        };
+        let (read, ()) = tokio::join!(view.comments(Some(BOB), POST, Order::Ascending, None, 10), going);
+
+        assert_eq!(read.expect("readable").0.items.len(), 1);
+    });
+    scenario.teardown();
+}
+
+#[test]
+fn a_pending_entry_that_is_nowhere_is_an_error() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.journal.trim(town.journal.durable()).expect("trims");
+
+        let seen = town.view.post(Some(ALICE), POST).await;
+
+        assert!(matches!(seen, Err(ViewError::Internal(_))), "{seen:?}");
+    });
+}
+
+#[test]
+fn a_page_of_comments_has_the_version_of_the_last_write_that_it_shows() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.write(BOB, reply(5_000));
+        let body = CommentBody::parse("well").expect("a body");
+        let edited = town.write(BOB, Command::EditComment { post: POST, comment: comment(5_000), body, if_revision: None });
+        town.finish().await;
+
+        let (_, version) = town.view.comments(Some(ALICE), POST, Order::Ascending, None, 10).await.expect("a page");
+
+        assert_eq!(version, edited.position);
+    });
+}
+
+#[test]
+fn what_was_set_about_somebody_who_is_not_there_can_be_taken_back() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        let nobody = user(77);
+        town.write(ALICE, Command::SetFollow { followee: nobody, notify: Some(FollowNotify::Automatic) });
+        town.finish().await;
+        let verdict = async |command| town.view.preview(&town.entry(ALICE, command)).await.expect("readable").map(drop);
+
+        let unfollow = || Command::SetFollow { followee: nobody, notify: None };
+        assert_eq!(verdict(unfollow()).await, Ok(()));
+        assert_eq!(verdict(Command::SetBlock { other: nobody, blocking: false }).await, Err(Rejection::NotFound));
+        assert_eq!(verdict(Command::SetMute { other: nobody, muting: true }).await, Err(Rejection::NotFound));
+        town.write(ALICE, unfollow());
+        assert_eq!(town.view.preview(&town.entry(ALICE, unfollow())).await.expect("readable").map(drop), Err(Rejection::NotFound));
+    });
+}
+
 #[test]
 fn a_set_of_blocks_that_was_loaded_before_a_block_is_not_kept_after_it() {
     let _no_faults = FailScenario::setup();
