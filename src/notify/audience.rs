@@ -58,6 +58,15 @@ impl Errand {
     /// The crowd that is to be told page by page.
     pub fn crowd(&self) -> Option<Crowd> {
         match self {
+    /// How many are named in it, beside a crowd.
+    pub fn people(&self) -> usize {
+        match self {
+            Self::Tell { people, .. } => people.len(),
+            Self::Part { .. } => 2,
+            _ => 1,
+        }
+    }
+
             Self::Tell { crowd, .. } => crowd.map(|(crowd, _)| crowd),
             _ => None,
         }

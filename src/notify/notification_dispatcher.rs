@@ -28,7 +28,7 @@ use crate::support::mailbox::{Envelope, Order, Ticket};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
-/// Notices in a dispatcher's hands: past that the events wait in their rows.
+/// Notices in a dispatcher's hands: past that it looks for no more, and the events wait in their rows.
 const NOTICES_MAX: usize = 20_000;
 /// How long to wait before a shard that did not answer is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);

@@ -27,6 +27,8 @@ use crate::vocabulary::text::Username;
 const EVENT_ROWS: u64 = 16;
 /// The most subscribers of a post that are told with a comment's other people. More are told page by page.
 const FEW_SUBSCRIBERS: u64 = 64;
+/// Notices that one look plans for all its lanes. Each lane gets an event or a page in any case, so that none waits for the others.
+pub(super) const LOOK_NOTICES_MAX: usize = 20_000;
 /// Why nothing was planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -52,7 +54,7 @@ pub struct LaneAsked {
 #[derive(Debug)]
 pub struct LanePlan {
     pub lane: Lane,
-    /// How many events were looked at.
+    /// How many events were planned.
     pub events: usize,
     pub notices: Vec<(ShardIndex, Notice)>,
     pub planned: Position,
@@ -98,9 +100,14 @@ impl Planner {
     pub async fn plan(&self, asked: Vec<LaneAsked>) -> Result<Vec<(Lane, Result<LanePlan, PlanError>)>, PlanError> {
         let mut plans = Vec::with_capacity(asked.len());
         let mut fresh = Vec::new();
+        let mut room = LOOK_NOTICES_MAX;
         for lane in asked {
             match lane.open {
-                Some(open) => plans.push((lane.lane, self.go_on(lane.lane, open).await)),
+                Some(open) => {
+                    let plan = self.go_on(lane.lane, open).await;
+                    room = room.saturating_sub(notices_in(&plan));
+                    plans.push((lane.lane, plan));
+                }
                 None => fresh.push(lane),
             }
         }
@@ -120,42 +127,49 @@ impl Planner {
         // Most likes and comments are for the authors of their posts, so these are asked for all at once.
         let mut muted = muted(&mut snapshot, rows.posts.values().map(|row| (row.post, row.author)).collect()).await?;
         let few = few_subscribers(&mut snapshot, &read).await?;
+        // What lanes with few events leave of their share is for the others.
+        read.sort_by_key(|found| found.events.len());
+        let mut lanes_left = read.len();
         for found in read {
-            let lane = found.lane;
-            let plan = self.plan_lane(&mut snapshot, found, &Known { rows: &rows, few: &few }, &mut muted).await;
+            let (lane, share) = (found.lane, room / lanes_left);
+            let plan = self.plan_lane(&mut snapshot, found, &Known { rows: &rows, few: &few }, share, &mut muted).await;
+            lanes_left -= 1;
             if plan.is_err() {
                 // Some of its comments may have been counted in already; they come again.
                 self.participants.forget_all();
             }
+            room = room.saturating_sub(notices_in(&plan));
             plans.push((lane, plan));
         }
         Ok(plans)
     }
 
+    /// Plans a lane up to about so many notices; what comes after them is for another look.
     async fn plan_lane(
         &self,
         snapshot: &mut Snapshot,
         lane: LaneRead,
         known: &Known<'_>,
+        most: usize,
         muted: &mut Muted,
     ) -> Result<LanePlan, PlanError> {
         let named = self.resolve(&lane.events).await?;
-        let mut plan = LanePlan { lane: lane.lane, events: lane.events.len(), notices: Vec::new(), planned: lane.through, open: None };
+        let mut plan = LanePlan { lane: lane.lane, events: 0, notices: Vec::new(), planned: lane.through, open: None };
         let mut events = lane.events.iter();
         loop {
             // Up to what may take several pages: who may be told of what comes after it is found out when it is done.
-            let mut errands = Vec::new();
+            let (mut errands, mut people) = (Vec::new(), plan.notices.len());
             for event in events.by_ref() {
+                plan.events += 1;
                 let Some(errand) = self.errand(snapshot, event, known, &named).await? else { continue };
+                people += errand.people();
                 let is_paged = errand.is_paged();
                 errands.push((event, errand));
-                if is_paged {
+                if is_paged || people >= most {
                     break;
                 }
             }
-            if errands.is_empty() {
-                return Ok(plan);
-            }
+            let Some(last) = errands.last().map(|(event, _)| event.position) else { return Ok(plan) };
             muted.extend(muted_by(snapshot, &errands, known.rows).await?);
             for (event, errand) in errands {
                 if let Some(open) = self.enter(event, errand, known.rows, muted, &mut plan.notices).await? {
@@ -164,6 +178,10 @@ impl Planner {
                     plan.open = Some(open);
                     return Ok(plan);
                 }
+            }
+            if plan.notices.len() >= most && !events.as_slice().is_empty() {
+                plan.planned = last;
+                return Ok(plan);
             }
         }
     }
@@ -309,6 +327,10 @@ impl Planner {
 }
 
 /// What was read for all lanes at once.
+fn notices_in(plan: &Result<LanePlan, PlanError>) -> usize {
+    plan.as_ref().map_or(0, |plan| plan.notices.len())
+}
+
 struct Known<'a> {
     rows: &'a Rows,
     /// All subscribers of the commented posts that have few.

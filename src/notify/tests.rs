@@ -1,5 +1,7 @@
 //! Telling a crowd, over real databases: in the middle of it everything that is in memory is lost.
 
+mod planning;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
