@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::substrate::store::rows::{CommentRow, PostRow};
+use crate::vocabulary::command::SubscriptionMode;
 use crate::vocabulary::entry::{Group, NotificationKind, Target};
 use crate::vocabulary::event::{Event, Happened};
 use crate::vocabulary::ids::{CommentId, PostId, UserId};
@@ -23,6 +24,8 @@ pub enum Errand {
     Part { one: UserId, other: UserId },
     /// It was deleted: nobody is to find it in his inbox, nor anything about the comments of a deleted post.
     Withdraw { post: PostId, comment: Option<CommentId> },
+    /// The thread was muted: what gathers of it is not to become an entry.
+    Hush { recipient: UserId, post: PostId },
 }
 
 /// People whose number has no bound: they are told page by page.
@@ -55,9 +58,6 @@ impl Errand {
         matches!(self, Self::Tell { crowd: Some(_), .. } | Self::Withdraw { comment: None, .. })
     }
 
-    /// The crowd that is to be told page by page.
-    pub fn crowd(&self) -> Option<Crowd> {
-        match self {
     /// How many are named in it, beside a crowd.
     pub fn people(&self) -> usize {
         match self {
@@ -67,6 +67,9 @@ impl Errand {
         }
     }
 
+    /// The crowd that is to be told page by page.
+    pub fn crowd(&self) -> Option<Crowd> {
+        match self {
             Self::Tell { crowd, .. } => crowd.map(|(crowd, _)| crowd),
             _ => None,
         }
@@ -150,6 +153,7 @@ pub fn errand_of(event: &Event, scene: &Scene<'_>) -> Option<Errand> {
         Happened::Followed { followee } => Errand::Gather { recipient: *followee, group: FOLLOW, post: None, comment: None },
         Happened::Unfollowed { followee } => Errand::TakeBack { recipient: *followee, group: FOLLOW, post: None, comment: None },
         Happened::BlockSet { other, blocking: true } => Errand::Part { one: actor, other: *other },
+        Happened::Subscribed { post, mode: SubscriptionMode::Muted } => Errand::Hush { recipient: actor, post: *post },
         Happened::PostDeleted { post } => Errand::Withdraw { post: *post, comment: None },
         Happened::CommentDeleted { post, comment } => Errand::Withdraw { post: *post, comment: Some(*comment) },
         _ => return None,
@@ -157,7 +161,7 @@ pub fn errand_of(event: &Event, scene: &Scene<'_>) -> Option<Errand> {
     let to_himself = match &errand {
         Errand::Gather { recipient, .. } | Errand::TakeBack { recipient, .. } => *recipient == actor,
         Errand::Tell { people, crowd, .. } => people.is_empty() && crowd.is_none(),
-        Errand::Part { .. } | Errand::Withdraw { .. } => false,
+        Errand::Part { .. } | Errand::Withdraw { .. } | Errand::Hush { .. } => false,
     };
     (!to_himself).then_some(errand)
 }

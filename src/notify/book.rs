@@ -39,6 +39,8 @@ pub enum What {
     Part(UserId),
     /// Of all inboxes of the shard: what is about this is withdrawn.
     Withdraw(About),
+    /// Likes of this post and of its comments that still gather are forgotten.
+    Hush(PostId),
 }
 
 /// One inbox and what it is due.

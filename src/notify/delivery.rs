@@ -3,9 +3,12 @@
 //! Parcels go in; entries, windows and counts are written, and the hints for open sockets come out. Promise: all of it or nothing, so a
 //! cursor is never apart from what it stands for. What the recipients' own rows say is read in the same transaction.
 
+mod closing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+pub use self::closing::close_windows;
 use super::book::{Cause, Notice, Parcel, What};
 use super::coalesce;
 use super::preference::{Standing, admits};
@@ -18,15 +21,13 @@ use crate::substrate::store::{
 use crate::support::faults::planted;
 use crate::support::snowflake::{IdError, IdMaker};
 use crate::vocabulary::Millis;
-use crate::vocabulary::entry::{About, EntryState, InboxEntry, InboxLine, InboxState};
+use crate::vocabulary::entry::{About, EntryState, InboxEntry, InboxLine, InboxState, NotificationKind};
 use crate::vocabulary::ids::{NotificationId, Position, UserId};
 use crate::vocabulary::owner::{INBOX_LANES, LANES, Lane, Owner};
 use crate::vocabulary::preferences::Ways;
 
 /// Entries that one transaction withdraws. There may be a million about one post.
 const WITHDRAWN_MAX: u64 = 500;
-/// Windows that one transaction closes.
-const WINDOWS_MAX: u64 = 200;
 
 /// Why nothing was delivered.
 #[derive(Debug, thiserror::Error)]
@@ -91,35 +92,6 @@ pub async fn deliver(store: &Store, tools: &Tools, parcels: &[&Parcel], now: Mil
     Ok(hints)
 }
 
-/// Closes windows that are due: those with somebody in them become entries. Answers whether more may be due.
-pub async fn close_windows(store: &Store, tools: &Tools, now: Millis) -> Result<(Vec<Hint>, bool), DeliveryError> {
-    let mut tx = store.begin().await?;
-    tx.lanes_lock(&all_inbox_lanes()).await?;
-    let due = tx.windows_due(now, WINDOWS_MAX).await?;
-    let more = due.len() as u64 == WINDOWS_MAX;
-    let mut delivery = Delivery::bare(tx, tools, now);
-    delivery.load_states(due.iter().map(|(key, _)| key.recipient)).await?;
-    let (lively, quiet): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, window)| window.people > 0);
-    let keys = |windows: &[(WindowKey, WindowRow)]| windows.iter().map(|(key, _)| *key).collect::<Vec<_>>();
-    delivery.tx.windows_delete(&keys(&quiet)).await?;
-    let crowded: Vec<WindowKey> = lively.iter().filter(|(_, window)| window.is_crowded()).map(|(key, _)| *key).collect();
-    let mut newest = delivery.tx.windows_newest(&crowded, InboxLine::ACTORS_MAX as u64).await?;
-    delivery.tx.windows_empty(&crowded).await?;
-    for (key, window) in lively {
-        let WindowRow { post, comment, people, stage, first, .. } = window;
-        // Whoever has a row of his own came after those who need none.
-        let mut actors = newest.remove(&key).unwrap_or_default();
-        actors.extend(first.into_iter().rev());
-        actors.truncate(InboxLine::ACTORS_MAX);
-        let line = InboxLine { group: key.group, actors, count: people, post, comment, created_at: now };
-        delivery.append(key.recipient, Arc::new(line), true)?;
-        let stage = coalesce::next_stage(stage);
-        delivery.open(key, WindowRow { post, comment, people: 0, stage, due_at: coalesce::due_at(now, stage), first: Vec::new() });
-    }
-    fail::fail_point!("notify::before_close");
-    Ok((delivery.commit().await?, more))
-}
-
 /// Withdraws what there is too much of for the delivery's own transaction. That nothing of it comes back is sure: it is deleted.
 async fn withdraw_most(store: &Store, about: &About, hints: &mut Vec<Hint>) -> Result<(), DeliveryError> {
     while store.snapshot().await?.inbox_unread_about(about, WITHDRAWN_MAX).await? == WITHDRAWN_MAX {
@@ -127,23 +99,26 @@ async fn withdraw_most(store: &Store, about: &About, hints: &mut Vec<Hint>) -> R
         tx.lanes_lock(&all_inbox_lanes()).await?;
         let keys = tx.inbox_withdraw(Withdrawal::About(about), WITHDRAWN_MAX).await?;
         let mut states = states_of(&mut tx, keys.iter().map(|(recipient, _)| *recipient)).await?;
-        let told = lower(&mut states, &keys);
+        lower(&mut states, &keys);
         tx.inbox_save(&[], &states).await?;
         tx.commit().await?;
-        hints.extend(told);
+        hints.extend(withdrawals(&keys, &states));
     }
     Ok(())
 }
 
 /// Takes withdrawn entries out of the counts of unread ones.
-fn lower(states: &mut BTreeMap<UserId, InboxState>, keys: &[EntryKey]) -> Vec<Hint> {
-    let mut hints = Vec::with_capacity(keys.len());
-    for (recipient, seq) in keys {
+fn lower(states: &mut BTreeMap<UserId, InboxState>, keys: &[EntryKey]) {
+    for (recipient, _) in keys {
         let state = states.entry(*recipient).or_default();
         state.unread = state.unread.saturating_sub(1);
-        hints.push(Hint::Withdrawn { user: *recipient, seq: *seq, unread: state.unread });
     }
-    hints
+}
+
+/// What sockets hear of withdrawn entries, with what is unread when all is done: a count from between would be wrong as soon as it is told.
+fn withdrawals(keys: &[EntryKey], states: &BTreeMap<UserId, InboxState>) -> Vec<Hint> {
+    let unread = |user: &UserId| states.get(user).map_or(0, |state| state.unread);
+    keys.iter().map(|(user, seq)| Hint::Withdrawn { user: *user, seq: *seq, unread: unread(user) }).collect()
 }
 
 async fn states_of(tx: &mut WriteTx, recipients: impl Iterator<Item = UserId>) -> Result<BTreeMap<UserId, InboxState>, StoreError> {
@@ -214,7 +189,7 @@ struct Delivery<'a> {
     newcomers: Vec<((WindowKey, UserId), Position)>,
     entries: Vec<(UserId, InboxEntry)>,
     told: Vec<(Arc<InboxLine>, Vec<Told>)>,
-    withdrawn: Vec<Hint>,
+    withdrawn: Vec<EntryKey>,
 }
 
 impl<'a> Delivery<'a> {
@@ -300,22 +275,38 @@ impl<'a> Delivery<'a> {
             }
             What::Withdraw(about) => {
                 self.flush().await?;
-                let keys: Vec<WindowKey> = self.tx.windows_about(about).await?.into_iter().map(|(key, _)| key).collect();
-                self.tx.windows_delete(&keys).await?;
-                for key in keys {
-                    self.windows.remove(&key);
-                    self.members.retain(|(of, _)| *of != key);
-                }
+                let keys = self.tx.windows_about(about).await?.into_iter().map(|(key, _)| key).collect();
+                self.forget(keys).await?;
                 self.withdraw(Withdrawal::About(about)).await?;
             }
+            What::Hush(post) => {
+                self.flush().await?;
+                let windows = self.tx.windows_of(recipient).await?.into_iter();
+                self.forget(windows.filter(|(_, window)| window.post == Some(*post)).map(|(key, _)| key).collect()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes windows away, with all who are in them.
+    async fn forget(&mut self, keys: Vec<WindowKey>) -> Result<(), StoreError> {
+        self.tx.windows_delete(&keys).await?;
+        for key in keys {
+            self.windows.remove(&key);
+            self.members.retain(|(of, _)| *of != key);
         }
         Ok(())
     }
 
     /// How the recipient wants to hear of it, if he is to be told at all.
     fn admitted(&self, notice: &Notice, line: &InboxLine) -> Option<Ways> {
-        let StandingRow { preferences, actor, apart_from_host, muted, .. } = self.standings.get(&standing_key(notice))?;
-        let ways = preferences.ways(line.kind());
+        self.ways_of(&standing_key(notice), line.kind())
+    }
+
+    /// How this recipient wants to hear of this person's doings, if at all.
+    fn ways_of(&self, key: &StandingKey, kind: NotificationKind) -> Option<Ways> {
+        let StandingRow { preferences, actor, apart_from_host, muted, .. } = self.standings.get(key)?;
+        let ways = preferences.ways(kind);
         admits(&Standing { ways, actor: *actor, apart_from_host: *apart_from_host, muted: *muted }).then_some(ways)
     }
 
@@ -396,8 +387,10 @@ impl<'a> Delivery<'a> {
             let keys = self.tx.inbox_withdraw(what, WITHDRAWN_MAX).await?;
             self.load_states(keys.iter().map(|(recipient, _)| *recipient)).await?;
             self.moved.extend(keys.iter().map(|(recipient, _)| *recipient));
-            self.withdrawn.extend(lower(&mut self.states, &keys));
-            if (keys.len() as u64) < WITHDRAWN_MAX {
+            lower(&mut self.states, &keys);
+            let all = (keys.len() as u64) < WITHDRAWN_MAX;
+            self.withdrawn.extend(keys);
+            if all {
                 return Ok(());
             }
         }
@@ -427,6 +420,6 @@ impl<'a> Delivery<'a> {
         }
         self.tx.commit().await?;
         let told = self.told.into_iter().map(|(line, told)| Hint::Inbox { line, told });
-        Ok(told.chain(self.withdrawn).collect())
+        Ok(told.chain(withdrawals(&self.withdrawn, &self.states)).collect())
     }
 }

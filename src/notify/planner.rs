@@ -267,6 +267,7 @@ impl Planner {
                 notices.extend([(one, other), (other, one)].map(|(recipient, apart)| single(recipient, What::Part(apart))));
                 notices.sort_by_key(|(_, notice)| notice.mark);
             }
+            Errand::Hush { recipient, post } => notices.push(single(recipient, What::Hush(post))),
             Errand::Withdraw { post, comment: Some(comment) } => {
                 notices.extend(self.withdrawn(event.position, 0, &cause, About::Comments(post, [comment].into())));
             }
@@ -326,11 +327,11 @@ impl Planner {
     }
 }
 
-/// What was read for all lanes at once.
 fn notices_in(plan: &Result<LanePlan, PlanError>) -> usize {
     plan.as_ref().map_or(0, |plan| plan.notices.len())
 }
 
+/// What was read for all lanes at once.
 struct Known<'a> {
     rows: &'a Rows,
     /// All subscribers of the commented posts that have few.

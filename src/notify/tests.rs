@@ -1,6 +1,7 @@
 //! Telling a crowd, over real databases: in the middle of it everything that is in memory is lost.
 
 mod planning;
+mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -43,6 +43,14 @@ fn commented(parent: bool) -> Happened {
     Happened::CommentCreated { post: POST, comment: COMMENT, parent: parent.then_some(CommentId::from_raw(59)), mentions: Vec::new() }
 }
 
+#[test]
+fn a_thread_that_is_muted_is_no_longer_gathered_for_whoever_muted_it() {
+    let errand = |mode| errand_of(&event(Happened::Subscribed { post: POST, mode }), &Scene::default());
+
+    assert_eq!(errand(SubscriptionMode::Muted), Some(Errand::Hush { recipient: user(ACTOR), post: POST }));
+    assert_eq!(errand(SubscriptionMode::Subscribed), None);
+}
+
 /// Users with the reason for which they are told.
 type Reasons = Vec<(u64, NotificationKind)>;
 
