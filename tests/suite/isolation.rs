@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::support::client::{Person, nonce, within};
 use crate::support::history::{Action, History, Outcome};
+use crate::support::inboxes::Inbox;
 use crate::support::load::{Load, Mix};
 use crate::support::server::{Server, Settings};
+use crate::support::socket::Socket;
 use crate::support::verdict::{verdict, verdict_at_once};
 use crate::support::{faults, seed, shards};
 
@@ -104,6 +108,47 @@ async fn a_shard_that_is_gone_delays_only_what_lives_on_it() {
         let stranger = Person::stranger(&server);
         within(Duration::from_secs(60), "the like", async || (stranger.read_post(post).await.number_at("/likes") == 1).then_some(())).await;
     }
+}
+
+/// Somebody who was told of a comment on each shard, one of which is gone meanwhile, and the post that is on it.
+async fn told_from_a_shard_that_is_gone(settings: Settings) -> (Server, Person, String) {
+    let mut server = Server::start().await;
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let shards = posts_by_shard(&ann).await;
+    for posts in shards.values() {
+        ben.write_comment(&posts[0], &nonce()).wait(30).send().await.expect(201);
+    }
+    Inbox::with_places(&ann, shards.len() as u64).await;
+    let homes = [home_of(&ann).await, home_of(&ben).await];
+    let gone = shards.keys().find(|shard| !homes.contains(shard)).expect("four shards").clone();
+    server.kill();
+    server.restart_with(settings.fault((faults::SHARD_UNAVAILABLE, &format!("return({gone})")))).await;
+    (server, ann, shards[&gone][0].clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inbox_is_whole_though_what_some_entries_are_about_cannot_be_read() {
+    let (_server, ann, gone) = told_from_a_shard_that_is_gone(Settings::default()).await;
+
+    let inbox = Inbox::of(&ann).await;
+    assert_eq!(inbox.entries.len(), 4);
+    let (bare, whole): (Vec<_>, Vec<_>) = inbox.entries.iter().partition(|entry| entry["post"].is_null());
+    let [bare] = bare.as_slice() else { panic!("{:?}", inbox.entries) };
+    assert_eq!((&bare["group"], &bare["comment"]), (&json!(format!("comment:post:{gone}")), &Value::Null), "{bare}");
+    assert!(whole.iter().all(|entry| entry["post"]["excerpt"].is_string() && entry["comment"]["excerpt"].is_string()), "{whole:?}");
+    let (mut socket, hello) = Socket::greeted(&ann).await;
+    socket.resume(hello["epoch"].as_str().expect("an epoch"), 0).await;
+    for seq in 1..=4 {
+        let event = socket.event("notification").await;
+        assert_eq!((&event["seq"], event["data"].is_object()), (&json!(seq), true), "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_an_inbox_that_needs_all_shards_is_noticed() {
+    let (_server, ann, _) = told_from_a_shard_that_is_gone(Settings::default().fault((faults::NEED_ALL_SHARDS, "return"))).await;
+
+    ann.get("/v1/notifications").send().await.expect_problem(503, "unavailable");
 }
 
 /// Likes that are compared, the number of comparisons, and how many of them may fail: what the machine does beside it may spoil one, and what

@@ -11,7 +11,7 @@ use super::above::{json, refusal, refusal_of};
 use crate::api::notification_shapes::Notification;
 use crate::api::problem::{Problem, ProblemName};
 use crate::intake::{Intake, Submission, Wish};
-use crate::ledger::view::View;
+use crate::ledger::view::{View, ViewError};
 use crate::notify::Inbox;
 use crate::stream::ports::{Entry, Inboxes, Refusal, SharedLine, Standing};
 use crate::substrate::store::{StoreError, StoreErrorKind};
@@ -71,10 +71,14 @@ impl Inboxes for StreamInboxes {
     fn line<'a>(&'a self, line: &'a Arc<InboxLine>, told: &'a [UserId]) -> LocalBoxFuture<'a, Result<SharedLine, Refusal>> {
         async move {
             let mut apart = HashSet::new();
-            if let Some(post) = line.post
-                && let Ok(post) = self.view.post(None, post).await
-            {
-                apart = self.view.hidden_from(post.author.user, told).await.map_err(refusal)?;
+            if let Some(post) = line.post {
+                match self.view.post(None, post).await {
+                    Ok(post) => apart = self.view.hidden_from(post.author.user, told).await.map_err(refusal)?,
+                    // Nobody sees anything of it.
+                    Err(ViewError::NotFound | ViewError::Gone) => {}
+                    // Whom its author is hidden from is not known: each reads his own entry.
+                    Err(error) => return Err(refusal(error)),
+                }
             }
             let Some(reader) = told.iter().find(|user| !apart.contains(user)) else { return Ok(SharedLine { json: None, apart }) };
             let entry = InboxEntry { seq: 0, id: NotificationId::from_raw(0), line: Arc::clone(line), state: EntryState::Unread };

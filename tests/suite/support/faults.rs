@@ -130,6 +130,8 @@ pub(crate) const BEFORE_VISIBLE: &str = "notify::before_visible";
 /// notify: with `return`, an entry is shown and told of at its commit, whether the standbys that are read have it or not. Breaks G7 over a
 /// failover.
 pub(crate) const SHOW_INBOX_EARLY: &str = "inbox::show_early";
+/// ledger view: with `return`, a page of an inbox fails where one of its texts cannot be read. Breaks G11.
+pub(crate) const NEED_ALL_SHARDS: &str = "inbox::need_all_shards";
 /// notify: with `return`, old entries are looked for all the time. Breaks nothing; saves a test ten minutes.
 pub(crate) const FORGET_OFTEN: &str = "notify::forget_often";
 
