@@ -226,11 +226,16 @@ pub fn maybe_delivered<'relay>(ledger: &Ledger, relays: impl IntoIterator<Item =
 /// Events were read from the database, in order, and everybody sees what they tell: those of `unsure` that they are about are settled now, and taken out.
 pub fn found_decided(ledger: &Ledger, shard: ShardIndex, events: &[Event], unsure: &mut Unsure) {
     let now = ledger.clock.now();
+    let mut pages = PageNews::default();
     for event in events {
         if let Some(entry) = unsure.remove(&event.position) {
             decided(ledger, &entry, &event.happened, Some(event), None, now);
+            if !shows_elsewhere(event) {
+                pages.happened(event.position, &event.happened);
+            }
         }
     }
+    pages.tell(ledger);
     // What owes nothing needs no journal entry any more.
     standbys::release(ledger, shard, events.iter().filter(|event| event.relays.is_empty()).map(|event| event.position));
 }

@@ -7,6 +7,7 @@
 //! cost several times as much, and what was accepted is applied before everybody has heard of what was applied before it.
 //! Promise: each source hears how its own parcels fared; one that fails does not fail the others. Bound: one submission of each source.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::book::{PARCEL_NOTICES_MAX, Parcel};
 use super::delivery::{self, DeliveryError, Tools};
 use super::unshown::Hiding;
 use crate::substrate::bus::{Bus, Hint};
+use crate::substrate::store::StoreError;
 use crate::support::clock::Clock;
 use crate::support::faults::planted;
 use crate::support::lock::lock;
@@ -94,11 +96,14 @@ pub struct Desk {
     waiting: Mutex<Vec<Submission>>,
     /// Whoever has the turn delivers for all who wait, but not before this moment.
     turn: tokio::sync::Mutex<Instant>,
+    /// Windows were to be closed, and nobody knows whether they were: they may not be due again.
+    unsure: AtomicBool,
 }
 
 impl Desk {
     pub fn new(ground: Arc<dyn Ground>, shard: ShardIndex, ids: Arc<IdMaker>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
-        Self { ground, shard, ids, bus, clock, waiting: Mutex::default(), turn: tokio::sync::Mutex::new(Instant::now()) }
+        let turn = tokio::sync::Mutex::new(Instant::now());
+        Self { ground, shard, ids, bus, clock, waiting: Mutex::default(), turn, unsure: AtomicBool::new(false) }
     }
 
     /// Delivers what is in the basket of one source when its turn comes, with what others bring. `None`: whoever had the turn ended without an
@@ -153,17 +158,31 @@ impl Desk {
     async fn try_deliver(&self, parcels: &[&Parcel]) -> Result<(), DeliveryError> {
         let tools = self.tools();
         let delivered = delivery::deliver(self.ground.store(self.shard), &tools, parcels, self.clock.now()).await;
+        if matches!(delivered, Err(DeliveryError::Store(StoreError::Fenced))) {
+            // A commit succeeded although its answer did not come, and its hints went with it.
+            self.tell_missed();
+        }
         self.tell(tools, delivered)
+    }
+
+    /// Sockets look for themselves.
+    fn tell_missed(&self) {
+        // It only tells: there is nothing that could fail.
+        let _told = self.tell(self.tools(), Ok(vec![Hint::Missed]));
     }
 
     /// Closes windows of the shard's inboxes that are due, if there are some.
     pub async fn close_windows(&self) -> Result<(), DeliveryError> {
         let (store, now) = (self.ground.store(self.shard), self.clock.now());
         let mut more = store.snapshot().await?.windows_are_due(now).await?;
+        if self.unsure.swap(false, Ordering::AcqRel) {
+            self.tell_missed();
+        }
         while more {
             let tools = self.tools();
             let closed = delivery::close_windows(store, &tools, now).await;
             more = closed.as_ref().is_ok_and(|(_, more)| *more);
+            self.unsure.store(matches!(closed, Err(DeliveryError::Store(_))), Ordering::Release);
             self.tell(tools, closed.map(|(hints, _)| hints))?;
         }
         Ok(())

@@ -1,6 +1,9 @@
-//! Windows close as their owners want it then.
+//! Windows close as their owners want it then, and nobody is left without word of what was committed.
+
+use futures_util::FutureExt;
 
 use super::*;
+use crate::substrate::bus::{Bus, Heard, Interest};
 use crate::substrate::store::rows::{MuteRow, PreferencesRow};
 use crate::vocabulary::preferences::{Circle, Preferences, Ways};
 
@@ -132,4 +135,23 @@ async fn a_withdrawal_tells_what_is_unread_when_all_is_done() {
     let [Hint::Inbox { told, .. }, withdrawn] = hints.as_slice() else { panic!("{hints:?}") };
     assert_eq!(told.iter().map(|told| told.seq).collect::<Vec<_>>(), [2]);
     assert_eq!(*withdrawn, Hint::Withdrawn { user: AUTHOR, seq: 1, unread: 1 });
+}
+
+#[tokio::test]
+async fn sockets_look_for_themselves_when_a_delivery_was_committed_and_nobody_heard() {
+    let hamlet = Hamlet::with_followers(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(NOW)));
+    let mut listener = bus.listen(8, Arc::new(Interest::default()));
+    let (shard, ground) = (hamlet.place(&Owner::Inbox(AUTHOR)), Arc::clone(&hamlet) as Arc<dyn Ground>);
+    let desk = Desk::new(ground, shard, tools(&folder).ids, bus, clock);
+    let bring = async || desk.deliver(Arc::new(Basket::of(vec![parcel(3, 0, [5])]))).await.map(|delivered| delivered.result);
+    assert!(matches!(bring().await, Some(Ok(()))));
+    assert_eq!(listener.next().now_or_never(), None, "nobody listens for the author");
+
+    // The answer did not come, so the same is brought again.
+    let again = bring().await;
+
+    assert!(matches!(again, Some(Err(DeliveryError::Store(StoreError::Fenced)))), "{again:?}");
+    assert_eq!(listener.next().now_or_never(), Some(Some(Heard::Hint(Arc::new(Hint::Missed)))));
 }

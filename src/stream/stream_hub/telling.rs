@@ -67,6 +67,7 @@ impl StreamHub {
         if !self.registry.has_user(user) {
             return;
         }
+            Hint::Missed => self.look_everywhere(),
         let Some(frame) = frame() else { return };
         self.registry.of_user(user).for_each(|outbox| outbox.push(&frame));
     }

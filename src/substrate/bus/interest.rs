@@ -51,7 +51,7 @@ impl Interest {
             Hint::Withdrawn { user, .. } | Hint::Read { user, .. } => self.is_entered(Topic::User(*user)),
             Hint::Write(settled) => self.is_entered(Topic::User(settled.author)),
             Hint::Post { post, .. } => self.is_entered(Topic::Post(*post)),
-            Hint::SessionsEnded { .. } => true,
+            Hint::SessionsEnded { .. } | Hint::Missed => true,
         }
     }
 

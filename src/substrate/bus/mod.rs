@@ -34,6 +34,8 @@ pub enum Hint {
     SessionsEnded { sessions: Vec<SessionId> },
     /// Something about a post became visible, by the write at this position.
     Post { post: PostId, position: Position, news: PostNews },
+    /// Something was committed of which nobody knows any more whom it is about.
+    Missed,
 }
 
 /// A place in somebody's inbox.

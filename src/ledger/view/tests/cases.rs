@@ -1,12 +1,14 @@
 //! Single cases: commits whose answer never came, restarts, parked entries, races of loaders.
 
 use fail::FailScenario;
+use futures_util::FutureExt;
 
 use super::*;
 use crate::ledger::blocks::BlockSet;
 use crate::ledger::hot_posts::Freshness;
 use crate::ledger::settlement;
 use crate::ledger::writes::{Known, Progress};
+use crate::substrate::bus::{self, Heard, Hint, Interest, PostNews};
 use crate::substrate::journal::Journal;
 use crate::vocabulary::command::Command;
 use crate::vocabulary::owner::Owner;
@@ -128,6 +130,37 @@ fn a_commit_whose_answer_never_came_is_settled_by_its_events() {
         assert!(matches!(progress(&town, &created), Some(Progress::Visible { .. })));
         assert_eq!(posts_of(&town, ALICE).await, [POST]);
         assert_eq!(town.forgotten(ALICE, 2, &[POST]).await, Vec::<String>::new());
+    });
+}
+
+#[cfg(feature = "faults")]
+#[test]
+fn watchers_hear_of_a_commit_whose_answer_never_came() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        let interest = Arc::new(Interest::default());
+        interest.enter(bus::Topic::Post(POST));
+        let mut listener = town.ledger.bus.listen(16, interest);
+        let liked = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
+        let answered = town.write(BOB, reply(2_000));
+        let lane = town.home(BOB, &liked.command);
+        let entries = town.apply_unheard(lane).await;
+        settlement::found_applied(&town.ledger, lane.shard, lane.lane, answered.position, &entries);
+        assert_eq!(listener.next().now_or_never(), None, "what it came to is not known yet");
+
+        town.read_news(lane.shard).await;
+
+        let mut heard = Vec::new();
+        while let Some(Some(Heard::Hint(hint))) = listener.next().now_or_never() {
+            if let Hint::Post { position, news, .. } = *hint {
+                heard.push((position, news));
+            }
+        }
+        let created = PostNews::CommentCreated(comment(2_000));
+        assert_eq!(heard, [(answered.position, created), (answered.position, PostNews::Counts)]);
     });
 }
 
