@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::frame::Numbers;
 use super::outbox::{Outbox, OutboxBounds};
 use super::ports::{Door, Inboxes, Look, Pages, Signed};
-use super::stream_hub::{Departed, Join, JoinRefused, Renew, StreamHub, TooManyWatches, Unwatch, Watch};
+use super::stream_hub::{CountAgain, Departed, Join, JoinRefused, Renew, StreamHub, TooManyWatches, Unwatch, Watch};
 use crate::support::clock::Clock;
 use crate::support::config::Stream;
 use crate::support::lock::lock;
@@ -36,6 +37,7 @@ impl Limits {
             outbox: OutboxBounds {
                 frames: config.outbox_frames as usize,
                 bytes: usize::try_from(config.outbox_bytes).unwrap_or(usize::MAX),
+                posts: config.watches_per_socket as usize,
             },
         }
     }
@@ -129,6 +131,12 @@ impl Desk {
 
     pub async fn unwatch(&self, socket: SocketId, post: PostId) -> Result<(), NoHub> {
         let asked = self.hub.ask_within(Unwatch { socket, post }, HUB_PATIENCE).await.map_err(|_cause: Refused| NoHub)?;
+        asked.await.map_err(|_cause: Gone| NoHub)
+    }
+
+    /// The socket missed counts of the post, and these are its numbers now.
+    pub async fn count_again(&self, socket: SocketId, post: PostId, numbers: Numbers) -> Result<(), NoHub> {
+        let asked = self.hub.ask_within(CountAgain { socket, post, numbers }, HUB_PATIENCE).await.map_err(|_cause: Refused| NoHub)?;
         asked.await.map_err(|_cause: Gone| NoHub)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Frames go in from the hub and from the session, one reader (the writer of the socket) takes them out. Entries of the inbox leave
 //! strictly in order: a live one goes in only if it is the next; anything else is a hole, which the session fills from the inbox.
-//! Full: counts go first, since the next ones supersede them; then the socket is closed. Nobody who puts a frame in ever waits.
+//! Full: counts go first, and are asked for again when there is room; then the socket is closed. Nobody who puts a frame in ever waits.
 //!
 //! History counts as slowness for nobody: it is read in pages, and a page only while there is room (see [`Outbox::wanted`]).
 
@@ -18,22 +18,38 @@ use super::close_code::CloseCode;
 use super::frame::{Frame, Kind};
 use crate::support::faults::planted;
 use crate::support::lock::lock;
+use crate::vocabulary::ids::PostId;
 
 use flow::Flow;
 pub use flow::Line;
 
-/// Entries that are read from the inbox at once.
-pub const HISTORY_PAGE: usize = 64;
-/// Frames that may still wait when the next page of history is read.
+/// Entries that are read from the inbox at once; fewer where few frames may wait.
+const HISTORY_PAGE: usize = 64;
+/// Frames that may still wait when the next page of history is read; fewer, likewise.
 const HISTORY_BELOW: usize = 32;
+/// Withdrawals that wait for their entries, which are on their way by another path.
+const WITHDRAWALS_AHEAD_MAX: usize = 16;
 /// An empty queue keeps no more room than this, since most sockets are idle.
 const IDLE_ROOM: usize = 4;
 
-/// The bounds of `stream.outbox_frames` and `stream.outbox_bytes`.
+/// The bounds of `stream.outbox_frames`, `stream.outbox_bytes` and `stream.watches_per_socket`.
 #[derive(Debug, Clone, Copy)]
 pub struct OutboxBounds {
     pub frames: usize,
     pub bytes: usize,
+    /// Posts whose counts were dropped and are to be asked for again.
+    pub posts: usize,
+}
+
+impl OutboxBounds {
+    /// A page fits with room to spare, however few frames may wait.
+    fn page(self) -> usize {
+        (self.frames / 4).clamp(1, HISTORY_PAGE)
+    }
+
+    fn below(self) -> usize {
+        (self.frames / 8).min(HISTORY_BELOW)
+    }
 }
 
 /// Whether frames still go in.
@@ -57,6 +73,8 @@ pub enum Wanted {
         after: u64,
         turn: u64,
     },
+    /// Ask for the counts of this post: some were dropped when there was no room.
+    Counts(PostId),
     /// Look whether the inbox is ahead, and whether its user is still signed in: hints were lost.
     Look,
     /// The socket is being closed: wait a little for the client's goodbye.
@@ -81,6 +99,9 @@ struct State {
     bytes: usize,
     flow: Flow,
     end: End,
+    /// Entries that were withdrawn before they came here, with what is told of it.
+    ahead: VecDeque<(u64, Frame)>,
+    uncounted: Vec<PostId>,
     /// Hints were lost.
     look: bool,
     /// Something for the session to ask about with [`Outbox::wanted`].
@@ -104,6 +125,8 @@ impl Outbox {
             bytes: 0,
             flow: Flow::default(),
             end: End::Open,
+            ahead: VecDeque::new(),
+            uncounted: Vec::new(),
             look: false,
             news: false,
             epoch: None,
@@ -125,10 +148,34 @@ impl Outbox {
         let mut state = lock(&self.state);
         if state.flow.takes(seq) {
             state.push(frame, self.bounds);
+            if let Some(withdrawal) = state.withdrawal_of(seq) {
+                state.push(&withdrawal, self.bounds);
+            }
         } else {
             state.notice_hole();
         }
         state.wake();
+    }
+
+    /// An entry was withdrawn. Its own frame, which may still be on its way, goes first.
+    pub fn push_withdrawal(&self, seq: u64, frame: &Frame) {
+        let mut state = lock(&self.state);
+        let last = state.flow.last();
+        if last.is_some_and(|last| seq <= last) {
+            state.push(frame, self.bounds);
+        } else {
+            state.ahead.retain(|(waiting, _)| last.is_none_or(|last| *waiting > last));
+            if state.ahead.len() == WITHDRAWALS_AHEAD_MAX {
+                state.ahead.pop_front();
+            }
+            state.ahead.push_back((seq, frame.clone()));
+        }
+        state.wake();
+    }
+
+    /// The counts of a post were dropped, and could not be told again yet.
+    pub fn note_uncounted(&self, post: PostId) {
+        lock(&self.state).note_uncounted(post, self.bounds);
     }
 
     /// The inbox is known to go up to this entry.
@@ -156,17 +203,17 @@ impl Outbox {
         lock(&self.state).epoch.clone()
     }
 
-    /// Whether the entry was put in already.
-    pub fn has_sent(&self, seq: u64) -> bool {
-        self.last_seq().is_some_and(|last| seq <= last)
+    /// How many entries a page of history has at most.
+    pub fn page(&self) -> usize {
+        self.bounds.page()
     }
 
-    /// The inbox stands at `seq` in `epoch`: live entries flow from there on. The frame (`hello` or `reset`) goes first.
-    pub fn begin(&self, frame: &Frame, epoch: &str, seq: u64) {
+    /// The inbox stands at `seq` in `epoch`, and the client has it up to `after`: entries flow from there on. The frames (`hello`, `reset`) go first.
+    pub fn begin(&self, frames: &[Frame], epoch: &str, after: u64, seq: u64) {
         let mut state = lock(&self.state);
         state.epoch = Some(epoch.into());
-        state.push(frame, self.bounds);
-        state.flow.begin(seq);
+        frames.iter().for_each(|frame| state.push(frame, self.bounds));
+        state.flow.go_on(Some(after), seq);
         state.notice_hole();
         state.wake();
     }
@@ -196,11 +243,20 @@ impl Outbox {
     /// A page of the inbox that was asked for by [`Wanted::History`]. `false`: what comes next is not kept any more.
     pub fn fill(&self, turn: u64, lines: Vec<Line>) -> bool {
         let mut state = lock(&self.state);
-        let whole = lines.len() < HISTORY_PAGE;
+        if state.end != End::Open {
+            // Nothing follows the close frame.
+            return true;
+        }
+        let whole = lines.len() < self.bounds.page();
         let mut kept = true;
         for line in lines {
             match state.flow.fills(turn, line.seq) {
-                flow::Fills::Next => state.put(&line.frame),
+                flow::Fills::Next => {
+                    state.put(&line.frame);
+                    if let Some(withdrawal) = state.withdrawal_of(line.seq) {
+                        state.put(&withdrawal);
+                    }
+                }
                 flow::Fills::Known => {}
                 flow::Fills::Missing => {
                     kept = false;
@@ -264,8 +320,11 @@ impl Outbox {
         if std::mem::take(&mut state.look) {
             return Wanted::Look;
         }
-        if state.queue.len() > HISTORY_BELOW || state.bytes > self.bounds.bytes / 2 {
+        if state.queue.len() > self.bounds.below() || state.bytes > self.bounds.bytes / 2 {
             return Wanted::Nothing;
+        }
+        if let Some(post) = state.uncounted.pop() {
+            return Wanted::Counts(post);
         }
         state.flow.read().map_or(Wanted::Nothing, |(after, turn)| Wanted::History { after, turn })
     }
@@ -283,7 +342,7 @@ impl Outbox {
     /// The next frame for the socket.
     pub fn poll_next(&self, context: &Context<'_>) -> Poll<Next> {
         let mut state = lock(&self.state);
-        if let Some(frame) = state.take() {
+        if let Some(frame) = state.take(self.bounds.below()) {
             return Poll::Ready(Next::Frame(frame));
         }
         match state.end {
@@ -317,6 +376,9 @@ impl State {
         if self.end != End::Open {
             return;
         }
+        if let Kind::Counts(post) = frame.kind() {
+            self.uncounted.retain(|uncounted| *uncounted != post);
+        }
         if let Kind::Counts(post) = frame.kind()
             && let Some(older) = self.queue.iter_mut().find(|older| older.kind() == Kind::Counts(post))
         {
@@ -325,9 +387,9 @@ impl State {
             return;
         }
         if self.is_full(frame, bounds) {
-            self.drop_counts();
-            if matches!(frame.kind(), Kind::Counts(_)) {
-                return;
+            self.drop_counts(bounds);
+            if let Kind::Counts(post) = frame.kind() {
+                return self.note_uncounted(post, bounds);
             }
             if self.is_full(frame, bounds) {
                 return self.close(CloseCode::TooFast);
@@ -345,17 +407,36 @@ impl State {
         (self.queue.len() >= bounds.frames || self.bytes + frame.weight() > bounds.bytes) && !planted("outbox::unbounded")
     }
 
-    fn drop_counts(&mut self) {
-        let before = self.queue.len();
-        let bytes = &mut self.bytes;
-        self.queue.retain(|frame| {
-            let goes = matches!(frame.kind(), Kind::Counts(_));
-            if goes {
+    fn drop_counts(&mut self, bounds: OutboxBounds) {
+        let (bytes, mut dropped) = (&mut self.bytes, Vec::new());
+        self.queue.retain(|frame| match frame.kind() {
+            Kind::Counts(post) => {
                 *bytes -= frame.weight();
+                dropped.push(post);
+                false
             }
-            !goes
+            _ => true,
         });
-        metrics::counter!("sosik_stream_counts_dropped_total").increment((before - self.queue.len()) as u64 + 1);
+        metrics::counter!("sosik_stream_counts_dropped_total").increment(dropped.len() as u64 + 1);
+        dropped.into_iter().for_each(|post| self.note_uncounted(post, bounds));
+    }
+
+    fn note_uncounted(&mut self, post: PostId, bounds: OutboxBounds) {
+        if self.uncounted.contains(&post) {
+            return;
+        }
+        if self.uncounted.len() >= bounds.posts {
+            // More than the socket watches: the oldest is of one that it left.
+            self.uncounted.remove(0);
+        }
+        self.uncounted.push(post);
+        self.news = true;
+    }
+
+    /// What is to be told right behind this entry, if it was withdrawn meanwhile.
+    fn withdrawal_of(&mut self, seq: u64) -> Option<Frame> {
+        let at = self.ahead.iter().position(|(withdrawn, _)| *withdrawn == seq)?;
+        self.ahead.remove(at).map(|(_, frame)| frame)
     }
 
     fn close(&mut self, code: CloseCode) {
@@ -376,14 +457,14 @@ impl State {
         self.bytes = 0;
     }
 
-    fn take(&mut self) -> Option<Frame> {
+    fn take(&mut self, below: usize) -> Option<Frame> {
         let frame = self.queue.pop_front()?;
         self.bytes -= frame.weight();
         self.flow.sent(frame.kind());
         if self.queue.is_empty() && self.queue.capacity() > IDLE_ROOM {
             self.queue = VecDeque::new();
         }
-        if self.queue.len() == HISTORY_BELOW || self.queue.is_empty() {
+        if self.queue.len() == below || self.queue.is_empty() {
             self.notice_hole();
             if self.news
                 && let Some(waker) = self.session.take()
@@ -395,7 +476,7 @@ impl State {
     }
 
     fn notice_hole(&mut self) {
-        if self.flow.is_behind() {
+        if self.flow.is_behind() || !self.uncounted.is_empty() {
             self.news = true;
         }
     }

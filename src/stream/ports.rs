@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use super::frame::Numbers;
 use crate::vocabulary::Millis;
 use crate::vocabulary::entry::InboxLine;
-use crate::vocabulary::ids::{CommentId, NotificationId, PostId, SessionId, UserId};
+use crate::vocabulary::ids::{CommentId, NotificationId, Position, PostId, SessionId, UserId};
 use crate::vocabulary::progress::Settled;
 
 /// Who is signed in on a socket.
@@ -91,12 +91,22 @@ pub struct Look {
     pub numbers: Numbers,
 }
 
+/// A post as everybody sees it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    Numbers(Numbers),
+    /// By the write at this position.
+    Deleted(Position),
+    /// Nobody but its author, if at all.
+    Unseen,
+}
+
 /// What pages show.
 pub trait Pages: Send + Sync {
     /// Whether this person may watch the post, and its numbers now.
     fn look(&self, viewer: UserId, post: PostId) -> LocalBoxFuture<'_, Result<Look, Refusal>>;
-    /// Its numbers now, as everybody sees them; `None` once there is nothing to be seen.
-    fn numbers(&self, post: PostId) -> LocalBoxFuture<'_, Result<Option<Numbers>, Refusal>>;
+    /// Its numbers now, as everybody sees them.
+    fn numbers(&self, post: PostId) -> LocalBoxFuture<'_, Result<Sight, Refusal>>;
     /// The post; `None` once there is nothing to be seen.
     fn post(&self, post: PostId) -> LocalBoxFuture<'_, Result<Option<String>, Refusal>>;
     /// The comment, also one that was deleted; `None` if its post is gone.

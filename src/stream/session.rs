@@ -83,6 +83,8 @@ pub struct Session {
     opening: Opening,
     greeted: bool,
     closing: bool,
+    /// The inbox is being looked at, since hints were lost. `Some(true)`: some were lost again meanwhile.
+    looking: Option<bool>,
     pace: Pace,
     parts: Parts,
     /// No `auth` came yet.
@@ -139,6 +141,7 @@ impl Session {
             opening,
             greeted: false,
             closing: false,
+            looking: None,
             pace: Pace::new(now),
             parts: Parts::default(),
             auth_by: signed.is_none().then(|| now + AUTH_WITHIN),
@@ -185,6 +188,7 @@ impl Session {
         match self.outbox.wanted() {
             Wanted::Nothing => {}
             Wanted::History { after, turn } => self.read_history(after, turn, context),
+            Wanted::Counts(post) => self.count_again(post, context),
             Wanted::Look => self.look(context),
             Wanted::Closing(code) => self.say_goodbye(code, context),
             Wanted::Stop => context.stop(),

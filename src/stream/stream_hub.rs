@@ -8,14 +8,14 @@ mod registry;
 mod telling;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures_util::stream::unfold;
 use tokio::sync::mpsc;
 
 use super::desk::{Above, Departures, Limits, SocketId};
-use super::frame::{Bye, Frame};
+use super::frame::{Bye, Frame, Numbers};
 use super::outbox::Outbox;
 use super::ports::Look;
 use super::retry::retry_ms;
@@ -38,6 +38,8 @@ pub const ORDERS_MAX: usize = 1_024;
 const MAKING_MAX: usize = 256;
 /// What was read and waits to be told, and timers that are over.
 const MADE_MAX: usize = 4_096;
+/// All sockets look no more often than this, however many hints are lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// From a session whose user became known. Refused, the socket is closed.
 pub struct Join {
@@ -94,6 +96,17 @@ impl Order for Unwatch {
     type Reply = ();
 }
 
+/// From a session whose socket missed counts of a post, when there is room for them again.
+pub struct CountAgain {
+    pub socket: SocketId,
+    pub post: PostId,
+    pub numbers: Numbers,
+}
+
+impl Order for CountAgain {
+    type Reply = ();
+}
+
 /// A bell: sockets ended. Refused when it has been rung already, which is as good.
 pub struct Departed;
 
@@ -119,6 +132,9 @@ pub struct StreamHub {
     made_here: Option<mpsc::Receiver<Made>>,
     /// Frames whose content is being read.
     making: usize,
+    /// When all sockets looked last, since hints were lost, and whether they are to look again.
+    looked_at: Option<Instant>,
+    look_waits: bool,
     closing: bool,
 }
 
@@ -135,6 +151,8 @@ impl StreamHub {
             made,
             made_here: Some(made_here),
             making: 0,
+            looked_at: None,
+            look_waits: false,
             closing: false,
         }
     }
@@ -237,6 +255,21 @@ impl Handler<Envelope<Unwatch>> for StreamHub {
         if self.registry.unwatch(order.socket, order.post) {
             self.changed(order.post, Change::Watchers);
             self.count();
+        }
+        ticket.answer(());
+    }
+}
+
+impl Handler<Envelope<CountAgain>> for StreamHub {
+    type Result = ();
+
+    fn handle(&mut self, Envelope { order, ticket }: Envelope<CountAgain>, _: &mut Context<Self>) {
+        let CountAgain { socket, post, numbers } = order;
+        if self.registry.watches(socket, post) {
+            let watchers = self.registry.post(post).map_or(0, |watched| watched.watchers());
+            if let Some(socket) = self.registry.socket(socket) {
+                socket.outbox.push(&Frame::counts(post, numbers, watchers));
+            }
         }
         ticket.answer(());
     }

@@ -45,6 +45,11 @@ impl Counting {
         Some((due.saturating_duration_since(now), self.round))
     }
 
+    /// The pace as it is kept while nobody watches; timers of before find another round.
+    pub(super) fn at_rest(&self) -> Self {
+        Self { told_at: self.told_at, round: self.round + 1, ..Self::default() }
+    }
+
     /// The wait is over. `false`: another one took its place.
     pub(super) fn due(&mut self, round: u64) -> bool {
         if round != self.round {

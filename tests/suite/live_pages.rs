@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use crate::support::client::{Person, within};
 use crate::support::faults;
 use crate::support::server::{Server, Settings};
-use crate::support::socket::{EVENT_TIMEOUT, Events, Socket};
+use crate::support::socket::{Events, Socket};
+
+/// G8 says five seconds; two cores are shared with other tests.
+const CONVERGES_WITHIN: Duration = Duration::from_secs(10);
+/// How often all sockets looked since hints were lost.
+const LOOKS: &str = "sosik_stream_looks_total";
 
 #[tokio::test]
 async fn a_watcher_sees_a_comment_and_the_new_counts() {
@@ -62,6 +67,33 @@ async fn edits_and_deletions_are_told_and_a_deleted_post_ends_the_watch() {
     socket.settled().await;
     socket.send(&json!({"op": "watch", "post": post})).await;
     assert_eq!(socket.event("error").await["code"], "gone");
+}
+
+/// Whoever missed that the post is deleted would keep its page open for ever.
+#[tokio::test]
+async fn a_deletion_is_told_though_its_hint_was_lost_and_sockets_look_no_more_often_than_they_must() {
+    let server = Server::start_with(Settings::default().fault((faults::LOSE_ALL_HINTS, "return"))).await;
+    let people = Person::join_many(&server, "lost", 2).await;
+    let [author, watcher] = &people[..] else { panic!("two people") };
+    let post = author.publish("soon gone").await;
+    let mut socket = Socket::open(watcher).await;
+    let version = socket.watch(&post).await["version"].as_u64();
+    let (began, looks) = (std::time::Instant::now(), author.metric(LOOKS).await);
+
+    for _ in 0..20 {
+        author.like(&post).wait(30).send().await.expect(200);
+        author.unlike(&post).wait(30).send().await.expect(200);
+    }
+    author.delete(&format!("/v1/posts/{post}")).wait(30).send().await.expect(200);
+
+    let event = socket.event("post").await;
+    assert_eq!((&event["action"], &event["data"]), (&json!("deleted"), &Value::Null), "{event}");
+    assert!(event["version"].as_u64() > version, "{event}");
+    socket.settled().await;
+    socket.send(&json!({"op": "watch", "post": post})).await;
+    assert_eq!(socket.event("error").await["code"], "gone");
+    let (looks, seconds) = (author.metric(LOOKS).await - looks, began.elapsed().as_secs_f64());
+    assert!(looks >= 1.0 && looks <= seconds + 2.0, "{looks} looks in {seconds} seconds");
 }
 
 #[tokio::test]
@@ -139,22 +171,28 @@ async fn a_storm_is_told_at_a_bearable_pace_and_converges() {
             person.like(&post).wait(30).send().await.expect(200);
         }
     };
-    // Those who came later were told to those who were there.
+    // Those who came later were told to those who were there: nobody comes or goes from here on.
+    let mut before = 0;
     for socket in &mut sockets {
+        let counts = socket.event_where("counts", |counts| counts["watchers"] == people.len()).await;
+        before = counts["version"].as_u64().expect("a number");
         socket.settled().await;
     }
     let began = std::time::Instant::now();
     storm.await;
 
+    let healed = std::time::Instant::now();
     for socket in &mut sockets {
         let mut versions = Vec::new();
-        within(EVENT_TIMEOUT, "the last counts", async || {
+        within(CONVERGES_WITHIN.saturating_sub(healed.elapsed()), "the last counts", async || {
             let counts = socket.event("counts").await;
             versions.push(counts["version"].as_u64().expect("a number"));
             (counts["likes"] == likes).then_some(())
         })
         .await;
-        assert!(versions.is_sorted(), "{versions:?}");
+        // G8: each version at most once. What came before the storm was still told for the sake of its watchers.
+        versions.retain(|version| *version > before);
+        assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
         let took = began.elapsed();
         let most = (took.as_secs_f64() + 1.0) * 4.0 + 1.0;
         assert!((versions.len() as f64) <= most + 5.0, "{} counts in {took:?}", versions.len());

@@ -14,7 +14,7 @@ use crate::intake::accounts::{Accounts, AuthError};
 use crate::intake::settled_status;
 use crate::ledger::view::{PostView, View, ViewError};
 use crate::stream::frame::Numbers;
-use crate::stream::ports::{Door, Look, Pages, Refusal, Signed, Unsigned};
+use crate::stream::ports::{Door, Look, Pages, Refusal, Sight, Signed, Unsigned};
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::ids::{CommentId, PostId, UserId};
 use crate::vocabulary::progress::Settled;
@@ -57,8 +57,16 @@ impl Pages for StreamPages {
         .boxed_local()
     }
 
-    fn numbers(&self, post: PostId) -> LocalBoxFuture<'_, Result<Option<Numbers>, Refusal>> {
-        async move { Ok(present(self.0.post(None, post).await)?.map(|post| numbers_of(&post))) }.boxed_local()
+    fn numbers(&self, post: PostId) -> LocalBoxFuture<'_, Result<Sight, Refusal>> {
+        async move {
+            match self.0.post(None, post).await {
+                Ok(seen) => Ok(Sight::Numbers(numbers_of(&seen))),
+                Err(ViewError::Gone) => Ok(self.0.deleted_at(post).await.map_err(refusal)?.map_or(Sight::Unseen, Sight::Deleted)),
+                Err(ViewError::NotFound) => Ok(Sight::Unseen),
+                Err(error) => Err(refusal(error)),
+            }
+        }
+        .boxed_local()
     }
 
     fn post(&self, post: PostId) -> LocalBoxFuture<'_, Result<Option<String>, Refusal>> {

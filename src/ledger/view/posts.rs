@@ -10,7 +10,7 @@ use crate::ledger::hot_posts::Freshness;
 use crate::ledger::pending::Topic;
 use crate::substrate::store::rows::{Needs, Rows};
 use crate::vocabulary::command::{Command, SubscriptionMode};
-use crate::vocabulary::ids::{PostId, UserId};
+use crate::vocabulary::ids::{Position, PostId, UserId};
 use crate::vocabulary::owner::Owner;
 
 /// The rows that show one post to one reader.
@@ -95,6 +95,14 @@ impl View {
         author_in(&rows, post)?;
         let card = self.card(viewer, author).await?;
         post_view(&rows, viewer, post, &card)
+    }
+
+    /// By which write a post was deleted, if everybody sees that it was.
+    pub async fn deleted_at(&self, post: PostId) -> Result<Option<Position>, ViewError> {
+        let mut needs = Needs::default();
+        post_needs(None, post, &mut needs);
+        let rows = self.post_rows(None, post, needs).await?;
+        Ok(rows.posts.get(&post).filter(|row| row.deleted).map(|row| row.revision))
     }
 
     /// Rows below one post, with the reader's pending writes about it.

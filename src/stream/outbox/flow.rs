@@ -59,13 +59,6 @@ impl Flow {
         self.last
     }
 
-    pub(super) fn begin(&mut self, seq: u64) {
-        self.turn += 1;
-        self.reading = false;
-        self.last = Some(seq);
-        self.sent = seq;
-    }
-
     pub(super) fn hold(&mut self) {
         self.turn += 1;
         self.reading = false;
@@ -73,7 +66,11 @@ impl Flow {
     }
 
     pub(super) fn go_on(&mut self, after: Option<u64>, seq: u64) {
-        self.begin(after.unwrap_or(self.sent));
+        let after = after.unwrap_or(self.sent);
+        self.turn += 1;
+        self.reading = false;
+        self.last = Some(after);
+        self.sent = after;
         self.heard = self.heard.max(seq);
     }
 

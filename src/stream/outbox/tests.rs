@@ -9,7 +9,7 @@ use super::*;
 use crate::stream::frame::Numbers;
 use crate::vocabulary::ids::{Position, PostId};
 
-const BOUNDS: OutboxBounds = OutboxBounds { frames: 256, bytes: 1 << 20 };
+const BOUNDS: OutboxBounds = OutboxBounds { frames: 256, bytes: 1 << 20, posts: 3 };
 
 #[derive(Default)]
 struct Counted(AtomicUsize);
@@ -46,7 +46,7 @@ fn counts(post: u64, likes: u64) -> Frame {
 /// An outbox whose client was greeted at this number.
 fn greeted(seq: u64) -> Outbox {
     let outbox = Outbox::new(BOUNDS);
-    outbox.begin(&Frame::pong(), "e", seq);
+    outbox.begin(&[Frame::pong()], "e", seq, seq);
     drain(&outbox);
     outbox
 }
@@ -104,7 +104,7 @@ fn a_hint_of_an_entry_that_does_not_exist_is_not_asked_for_twice() {
 fn entries_before_the_greeting_are_a_hole_behind_it() {
     let outbox = Outbox::new(BOUNDS);
     outbox.push_entry(5, &entry(5));
-    outbox.begin(&Frame::pong(), "e", 4);
+    outbox.begin(&[Frame::pong()], "e", 4, 4);
 
     assert!(fill(&outbox, 5));
 
@@ -193,7 +193,7 @@ fn newer_counts_take_the_place_of_those_that_wait() {
 
 #[test]
 fn a_full_outbox_drops_counts_first_and_then_closes_its_socket() {
-    let outbox = Outbox::new(OutboxBounds { frames: 4, bytes: 1 << 20 });
+    let outbox = Outbox::new(OutboxBounds { frames: 4, ..BOUNDS });
     for post in 1..=3 {
         outbox.push(&counts(post, 1));
     }
@@ -214,7 +214,7 @@ fn a_full_outbox_drops_counts_first_and_then_closes_its_socket() {
 
 #[test]
 fn bytes_are_a_bound_of_their_own() {
-    let outbox = Outbox::new(OutboxBounds { frames: 1000, bytes: 100 });
+    let outbox = Outbox::new(OutboxBounds { frames: 1000, bytes: 100, ..BOUNDS });
     for _ in 0..20 {
         outbox.push(&Frame::pong());
     }
@@ -231,6 +231,102 @@ fn what_waits_is_sent_before_the_close_frame_and_the_first_code_stands() {
     outbox.push(&Frame::pong());
 
     assert_eq!(drain(&outbox), ["other", "close 1001"]);
+}
+
+#[test]
+fn nothing_follows_the_close_frame_though_a_page_was_on_its_way() {
+    let outbox = greeted(0);
+    outbox.note_entry(2);
+    let Wanted::History { turn, .. } = outbox.wanted() else { panic!("history") };
+    outbox.close(CloseCode::NotSignedIn);
+
+    assert!(outbox.fill(turn, vec![Line { seq: 1, frame: entry(1) }, Line { seq: 2, frame: entry(2) }]));
+
+    assert_eq!(drain(&outbox), ["close 4401"]);
+}
+
+#[test]
+fn a_withdrawal_that_overtakes_its_entry_is_told_behind_it() {
+    let outbox = greeted(0);
+    let withdrawn = |seq| outbox.push_withdrawal(seq, &Frame::withdrawn(seq, 0));
+    withdrawn(1);
+    withdrawn(3);
+    assert_eq!(drain(&outbox), Vec::<String>::new(), "the client does not know the entry");
+
+    outbox.push_entry(1, &entry(1));
+    outbox.push_entry(2, &entry(2));
+    outbox.note_entry(4);
+    assert!(fill(&outbox, 4));
+    withdrawn(2);
+
+    assert_eq!(drain(&outbox), ["1", "other", "2", "3", "other", "4", "other"]);
+}
+
+#[test]
+fn withdrawals_that_wait_for_their_entries_have_a_bound() {
+    let outbox = greeted(0);
+    let most = WITHDRAWALS_AHEAD_MAX as u64;
+    (1..=most + 1).for_each(|seq| outbox.push_withdrawal(seq, &Frame::withdrawn(seq, 0)));
+
+    (1..=most + 1).for_each(|seq| outbox.push_entry(seq, &entry(seq)));
+
+    assert_eq!(drain(&outbox).iter().filter(|frame| *frame == "other").count(), WITHDRAWALS_AHEAD_MAX, "the oldest went");
+}
+
+#[test]
+fn counts_that_were_dropped_are_asked_for_when_there_is_room() {
+    let outbox = Outbox::new(OutboxBounds { frames: 4, ..BOUNDS });
+    for post in 1..=3 {
+        outbox.push(&counts(post, 1));
+    }
+    outbox.push(&Frame::pong());
+    outbox.push(&Frame::pong());
+    assert_eq!(outbox.wanted(), Wanted::Nothing, "there is no room yet");
+    // Those of this post come anyway.
+    outbox.push(&counts(2, 2));
+    assert_eq!(drain(&outbox), ["other", "other", "counts 2"]);
+
+    let mut asked = Vec::new();
+    while let Wanted::Counts(post) = outbox.wanted() {
+        asked.push(post.raw());
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, [1, 3]);
+    (1..=9).for_each(|post| outbox.note_uncounted(PostId::from_raw(post)));
+    let left = std::iter::from_fn(|| matches!(outbox.wanted(), Wanted::Counts(_)).then_some(())).count();
+    assert_eq!(left, BOUNDS.posts);
+}
+
+#[test]
+fn history_is_no_slowness_where_few_frames_may_wait() {
+    for frames in [1, 4, 16, 100] {
+        let outbox = Outbox::new(OutboxBounds { frames, ..BOUNDS });
+        outbox.begin(&[], "e", 0, 500);
+        let mut sent = 0;
+        while sent < 500 {
+            while let Wanted::History { after, turn } = outbox.wanted() {
+                let page = (after + 1..=500).take(outbox.page()).map(|seq| Line { seq, frame: entry(seq) }).collect();
+                assert!(outbox.fill(turn, page));
+            }
+            assert!(outbox.depth() <= frames, "{} of {frames}", outbox.depth());
+            if let Poll::Ready(Next::Frame(frame)) = outbox.poll_next(&Context::from_waker(Waker::noop())) {
+                sent += 1;
+                assert_eq!(frame.kind(), Kind::Notification(sent));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_resumes_with_its_greeting_gets_nothing_before_what_it_asked_for() {
+    let outbox = Outbox::new(BOUNDS);
+    outbox.push_entry(11, &entry(11));
+    outbox.begin(&[Frame::pong()], "e", 7, 10);
+
+    outbox.push_entry(11, &entry(11));
+    while fill(&outbox, 11) {}
+
+    assert_eq!(drain(&outbox), ["other", "8", "9", "10", "11"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use actix_ws::{Item, Message};
 
-use super::Session;
+use super::{Session, TRY_AGAIN_AFTER};
 use crate::stream::close_code::CloseCode;
 use crate::stream::frame::Frame;
 use crate::stream::op::{NotAnOp, Op};
@@ -103,6 +103,24 @@ impl Session {
             Ok(Ok(Err(_))) => session.outbox.close(CloseCode::TooMany),
             Ok(Err(_)) => session.refuse("unavailable", "there is too much to do"),
             Err(refusal) => session.refused(&refusal),
+        }));
+    }
+
+    /// Counts of the post were dropped when there was no room. Nobody asked, so nobody is refused anything.
+    pub(super) fn count_again(&mut self, post: PostId, context: &mut Context<Self>) {
+        let Some(signed) = self.signed else { return };
+        let (desk, socket) = (Arc::clone(&self.desk), self.socket);
+        let counting = async move {
+            let look = desk.above.pages.look(signed.user, post).await?;
+            Ok::<_, Refusal>(desk.count_again(socket, post, look.numbers).await)
+        };
+        context.spawn(counting.into_actor(self).map(move |counted, session, context| match counted {
+            Err(refusal) if refusal.code == "unavailable" => {
+                session.outbox.note_uncounted(post);
+                context.run_later(TRY_AGAIN_AFTER, Self::attend);
+            }
+            // There may be nothing to be counted any more. A hub that does not answer has told others less, too.
+            _ => session.attend(context),
         }));
     }
 

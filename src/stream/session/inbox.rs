@@ -7,7 +7,7 @@ use actix::prelude::*;
 use super::{HEARTBEAT, Session, TRY_AGAIN_AFTER};
 use crate::stream::close_code::CloseCode;
 use crate::stream::frame::{Frame, Hello, ResetReason};
-use crate::stream::outbox::{HISTORY_PAGE, Line};
+use crate::stream::outbox::Line;
 use crate::stream::ports::Standing;
 use crate::support::faults::planted;
 
@@ -25,19 +25,23 @@ impl Session {
         };
         context.wait(looking.into_actor(self).map(move |standing, session, context| match standing {
             Ok(standing) => {
-                let hello = Frame::hello(&Hello {
+                let mut frames = vec![Frame::hello(&Hello {
                     user: signed.user,
                     epoch: &standing.epoch,
                     seq: standing.seq,
                     unread: standing.unread,
                     heartbeat_ms: HEARTBEAT.as_millis() as u64,
                     watch_limit: session.desk.limits.watches_per_socket,
-                });
-                session.outbox.begin(&hello, &standing.epoch, standing.seq);
-                session.greeted = true;
-                if let Some((epoch, after)) = session.opening.resume.take() {
-                    session.place(&epoch, after, &standing);
+                })];
+                let mut after = standing.seq;
+                match session.opening.resume.take().map(|(epoch, after)| place(&epoch, after, &standing)) {
+                    Some(Ok(asked)) => after = asked,
+                    Some(Err(reason)) => frames.push(Frame::reset(&standing.epoch, standing.seq, reason)),
+                    None => {}
                 }
+                // All at once: an entry that comes in between would be sent before what the client asked for.
+                session.outbox.begin(&frames, &standing.epoch, after, standing.seq);
+                session.greeted = true;
                 for post in std::mem::take(&mut session.opening.watches) {
                     session.watch(post, context);
                 }
@@ -57,33 +61,25 @@ impl Session {
         }
         self.outbox.hold();
         self.with_standing(context, move |session, standing| match standing {
-            Some(standing) => session.place(&epoch, after, &standing),
+            Some(standing) => match place(&epoch, after, &standing) {
+                Ok(after) => session.outbox.go_on(Some(after), standing.seq),
+                Err(reason) => session.reset(&standing, reason),
+            },
             None => session.outbox.go_on(None, 0),
         });
     }
 
-    fn place(&self, epoch: &str, after: u64, standing: &Standing) {
-        if epoch != standing.epoch {
-            self.reset(standing, ResetReason::Epoch);
-        } else if after > standing.seq {
-            self.reset(standing, ResetReason::Ahead);
-        } else if after.saturating_add(1) < standing.min_seq {
-            self.reset(standing, ResetReason::Retention);
-        } else {
-            self.outbox.go_on(Some(after), standing.seq);
-        }
-    }
-
     fn reset(&self, standing: &Standing, reason: ResetReason) {
         let frame = Frame::reset(&standing.epoch, standing.seq, reason);
-        self.outbox.begin(&frame, &standing.epoch, standing.seq);
+        self.outbox.begin(&[frame], &standing.epoch, standing.seq, standing.seq);
     }
 
     /// Reads a page, beside everything else that the session does.
     pub(super) fn read_history(&mut self, after: u64, turn: u64, context: &mut Context<Self>) {
         let Some(signed) = self.signed else { return };
         let desk = Arc::clone(&self.desk);
-        let reading = async move { desk.above.inboxes.after(signed.user, after, HISTORY_PAGE).await };
+        let page = self.outbox.page();
+        let reading = async move { desk.above.inboxes.after(signed.user, after, page).await };
         context.spawn(reading.into_actor(self).map(move |entries, session, context| match entries {
             Ok(entries) => {
                 let lines =
@@ -114,15 +110,32 @@ impl Session {
         if !self.greeted || planted("stream::skip_holes") {
             return;
         }
+        if let Some(again) = &mut self.looking {
+            // One look at a time: what is lost while it is under way is looked for after it.
+            *again = true;
+            return;
+        }
+        self.looking = Some(false);
         let desk = Arc::clone(&self.desk);
         let looking = async move { desk.above.inboxes.standing(signed.user).await };
-        context.spawn(looking.into_actor(self).map(|standing, session, context| match standing {
-            Ok(standing) if session.outbox.epoch().as_deref() == Some(&standing.epoch) => {
-                session.outbox.note_entry(standing.seq);
-                session.attend(context);
+        context.spawn(looking.into_actor(self).map(|standing, session, context| {
+            match standing {
+                Ok(standing) if session.outbox.epoch().as_deref() == Some(&standing.epoch) => {
+                    session.outbox.note_entry(standing.seq);
+                    session.attend(context);
+                }
+                Ok(standing) => session.reset(&standing, ResetReason::Epoch),
+                Err(_) => {
+                    context.run_later(TRY_AGAIN_AFTER, |session, context| {
+                        session.looking = None;
+                        session.look(context);
+                    });
+                    return;
+                }
             }
-            Ok(standing) => session.reset(&standing, ResetReason::Epoch),
-            Err(_) => drop(context.run_later(TRY_AGAIN_AFTER, Self::look)),
+            if session.looking.take() == Some(true) {
+                session.look(context);
+            }
         }));
     }
 
@@ -135,5 +148,18 @@ impl Session {
             let standing = standing.map_err(|refusal| session.outbox.push(&Frame::error(refusal.code, &refusal.detail)));
             then(session, standing.ok());
         }));
+    }
+}
+
+/// Where a client that has everything up to `after` goes on, if that is still kept.
+fn place(epoch: &str, after: u64, standing: &Standing) -> Result<u64, ResetReason> {
+    if epoch != standing.epoch {
+        Err(ResetReason::Epoch)
+    } else if after > standing.seq {
+        Err(ResetReason::Ahead)
+    } else if after.saturating_add(1) < standing.min_seq {
+        Err(ResetReason::Retention)
+    } else {
+        Ok(after)
     }
 }

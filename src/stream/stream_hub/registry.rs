@@ -10,6 +10,9 @@ use crate::substrate::bus::{Interest, Topic};
 use crate::support::room::give_back;
 use crate::vocabulary::ids::{Position, PostId, SessionId, UserId};
 
+/// Posts that nobody watches any more and whose pace is kept. Full: forgotten, and the next watcher may be told a little sooner.
+const LEFT_MAX: usize = 4_096;
+
 /// A socket whose user is known.
 pub(super) struct Socket {
     pub(super) outbox: Arc<Outbox>,
@@ -22,9 +25,32 @@ pub(super) struct Socket {
 pub(super) struct Watched {
     pub(super) author: UserId,
     pub(super) counting: Counting,
-    /// Of the last counts that were told.
+    /// The last counts that were told.
+    pub(super) told: Option<ToldCounts>,
+    watchers: HashMap<SocketId, Watcher>,
+}
+
+/// Counts as they were told. The same ones to the same people are no news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ToldCounts {
     pub(super) version: Position,
-    watchers: HashMap<SocketId, (UserId, Arc<Outbox>)>,
+    pub(super) watchers: usize,
+    /// The last watcher who was told.
+    pub(super) last: u64,
+}
+
+struct Watcher {
+    user: UserId,
+    outbox: Arc<Outbox>,
+    /// Goes up with each that comes, whatever he watches.
+    number: u64,
+}
+
+/// Those who watch a post at one moment.
+pub(super) struct Viewers {
+    pub(super) users: Vec<UserId>,
+    /// The highest of their numbers: whoever comes later has a higher one.
+    pub(super) last: u64,
 }
 
 impl Watched {
@@ -32,12 +58,9 @@ impl Watched {
         self.watchers.len()
     }
 
-    pub(super) fn users(&self) -> Vec<UserId> {
-        self.watchers.values().map(|(user, _)| *user).collect()
-    }
-
-    pub(super) fn outboxes(&self) -> impl Iterator<Item = &(UserId, Arc<Outbox>)> {
-        self.watchers.values()
+    /// Those of them who watched already at that moment.
+    pub(super) fn outboxes(&self, last: u64) -> impl Iterator<Item = (UserId, &Arc<Outbox>)> {
+        self.watchers.values().filter(move |watcher| watcher.number <= last).map(|watcher| (watcher.user, &watcher.outbox))
     }
 }
 
@@ -57,6 +80,10 @@ pub(super) struct Registry {
     users: HashMap<UserId, Vec<SocketId>>,
     sessions: HashMap<SessionId, Vec<SocketId>>,
     posts: HashMap<PostId, Watched>,
+    /// The number of the last watcher that came.
+    came: u64,
+    /// The pace of posts that nobody watches any more: whoever leaves and comes back is told no sooner for it.
+    left: HashMap<PostId, Counting>,
     /// What the bus should tell of.
     interest: Arc<Interest>,
 }
@@ -117,10 +144,24 @@ impl Registry {
         entry.watches.push(post);
         let watched = self.posts.entry(post).or_insert_with(|| {
             self.interest.enter(Topic::Post(post));
-            Watched { author, counting: Counting::default(), version: Position::START, watchers: HashMap::new() }
+            let counting = self.left.remove(&post).unwrap_or_default();
+            Watched { author, counting, told: None, watchers: HashMap::new() }
         });
-        watched.watchers.insert(socket, (entry.user, Arc::clone(&entry.outbox)));
+        self.came += 1;
+        watched.watchers.insert(socket, Watcher { user: entry.user, outbox: Arc::clone(&entry.outbox), number: self.came });
         Entered::Newly
+    }
+
+    /// Who watches the post now.
+    pub(super) fn viewers(&self, post: PostId) -> Viewers {
+        let watchers = || self.posts.get(&post).into_iter().flat_map(|watched| watched.watchers.values());
+        let last = watchers().map(|watcher| watcher.number).max().unwrap_or(0);
+        Viewers { users: watchers().map(|watcher| watcher.user).collect(), last }
+    }
+
+    /// Whether this socket watches the post.
+    pub(super) fn watches(&self, socket: SocketId, post: PostId) -> bool {
+        self.posts.get(&post).is_some_and(|watched| watched.watchers.contains_key(&socket))
     }
 
     /// Says whether it watched the post.
@@ -148,6 +189,10 @@ impl Registry {
         watched.watchers.remove(&socket);
         give_back(&mut watched.watchers);
         if watched.watchers.is_empty() {
+            if self.left.len() == LEFT_MAX {
+                self.left = HashMap::new();
+            }
+            self.left.insert(post, watched.counting.at_rest());
             self.posts.remove(&post);
             self.interest.leave(Topic::Post(post));
             give_back(&mut self.posts);
@@ -206,11 +251,14 @@ fn forget<K: Eq + std::hash::Hash + Copy>(index: &mut HashMap<K, Vec<SocketId>>,
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::stream::outbox::OutboxBounds;
+    use crate::stream::watch::Change;
 
     fn outbox() -> Arc<Outbox> {
-        Arc::new(Outbox::new(OutboxBounds { frames: 4, bytes: 1000 }))
+        Arc::new(Outbox::new(OutboxBounds { frames: 4, bytes: 1000, posts: 4 }))
     }
 
     fn user(raw: u64) -> UserId {
@@ -273,6 +321,52 @@ mod tests {
         registry.end_post(post(1));
 
         assert_eq!(registry.watch(SocketId(1), post(2), user(2), 1), Entered::Newly);
+    }
+
+    #[test]
+    fn whoever_comes_later_is_not_among_those_of_before() {
+        let mut registry = Registry::default();
+        let post = PostId::from_raw(1);
+        for socket in 1..=2 {
+            registry.join(SocketId(socket), user(socket), None, outbox(), 9);
+        }
+        registry.watch(SocketId(1), post, user(9), 9);
+        let before = registry.viewers(post);
+        registry.watch(SocketId(2), post, user(9), 9);
+
+        let told = |registry: &mut Registry, last| {
+            let watched = registry.post(post).expect("watched");
+            watched.outboxes(last).map(|(user, _)| user).collect::<Vec<_>>()
+        };
+        assert_eq!((before.users.as_slice(), told(&mut registry, before.last)), ([user(1)].as_slice(), vec![user(1)]));
+        // Nor if all have left in between.
+        registry.leave(SocketId(1));
+        registry.leave(SocketId(2));
+        registry.join(SocketId(3), user(3), None, outbox(), 9);
+        registry.watch(SocketId(3), post, user(9), 9);
+        assert_eq!(told(&mut registry, before.last), []);
+    }
+
+    #[test]
+    fn the_pace_of_a_post_is_the_same_for_whoever_leaves_and_comes_back() {
+        let mut registry = Registry::default();
+        let (post, now) = (PostId::from_raw(1), Instant::now());
+        registry.join(SocketId(1), user(1), None, outbox(), 9);
+        let changed = |registry: &mut Registry| {
+            registry.watch(SocketId(1), post, user(2), 9);
+            registry.post(post).and_then(|watched| watched.counting.changed(Change::Numbers, now)).expect("due")
+        };
+        let (delay, first) = changed(&mut registry);
+        assert!(delay.is_zero());
+        let counting = &mut registry.post(post).expect("watched").counting;
+        assert!(counting.due(first));
+        assert_eq!(counting.told(now), None);
+
+        registry.unwatch(SocketId(1), post);
+        let (delay, second) = changed(&mut registry);
+
+        assert!(!delay.is_zero(), "counts were told a moment ago");
+        assert_ne!(first, second, "a timer of before is not this one");
     }
 
     #[test]

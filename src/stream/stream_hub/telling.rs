@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{MAKING_MAX, StreamHub};
+use super::registry::{ToldCounts, Viewers};
+use super::{LOOK_EVERY, MAKING_MAX, StreamHub};
 use crate::stream::close_code::CloseCode;
-use crate::stream::frame::{Frame, Numbers};
-use crate::stream::ports::{Pages, Refusal, SharedLine};
+use crate::stream::frame::Frame;
+use crate::stream::ports::{Pages, Refusal, SharedLine, Sight};
 use crate::stream::watch::Change;
 use crate::substrate::bus::{Hint, PostNews, Told};
 use crate::support::faults::planted;
@@ -18,12 +19,20 @@ use crate::vocabulary::ids::{Position, PostId, UserId};
 pub(super) enum Made {
     /// The line that these people are told of; `None` if it could not be read.
     Line { told: Vec<Told>, line: Option<SharedLine> },
-    /// Something for the watchers of a post, but for those it is hidden from; `None` if it could not be read.
-    News { post: PostId, news: Option<(Frame, HashSet<UserId>)>, ends: bool },
-    /// The counts of a post; none once there is nothing to be seen. `again`: they could not be read.
-    Counts { post: PostId, counts: Option<(Numbers, HashSet<UserId>)>, again: bool },
+    /// Something for the watchers of a post; `None` if it could not be read.
+    News { post: PostId, news: Option<(Frame, Audience)> },
+    /// The counts of a post, or that it is deleted; `None` if they could not be read.
+    Counts { post: PostId, counts: Option<(Sight, Audience)> },
     /// Counts are due.
     Due { post: PostId, round: u64 },
+    /// All sockets are to look.
+    Look,
+}
+
+/// Whom something may be shown to: those who watched when it was found out, but for those it is hidden from.
+pub(super) struct Audience {
+    hidden: HashSet<UserId>,
+    last: u64,
 }
 
 impl StreamHub {
@@ -46,8 +55,7 @@ impl StreamHub {
             }
             Hint::Withdrawn { user, seq, unread } => {
                 let frame = Frame::withdrawn(*seq, *unread);
-                let told = self.registry.of_user(*user).filter(|outbox| outbox.has_sent(*seq));
-                told.for_each(|outbox| outbox.push(&frame));
+                self.registry.of_user(*user).for_each(|outbox| outbox.push_withdrawal(*seq, &frame));
             }
             Hint::Read { user, up_to, unread } => self.tell_user(*user, || Some(Frame::read(*up_to, *unread))),
             Hint::Write(settled) => {
@@ -59,6 +67,7 @@ impl StreamHub {
                 sockets.for_each(|outbox| outbox.close(CloseCode::NotSignedIn));
             }
             Hint::Post { post, position, news } => self.tell_post(*post, *position, *news),
+            Hint::Missed => self.look_everywhere(),
         }
     }
 
@@ -67,32 +76,27 @@ impl StreamHub {
         if !self.registry.has_user(user) {
             return;
         }
-            Hint::Missed => self.look_everywhere(),
         let Some(frame) = frame() else { return };
         self.registry.of_user(user).for_each(|outbox| outbox.push(&frame));
     }
 
     fn tell_post(&mut self, post: PostId, position: Position, news: PostNews) {
         let busy = self.is_busy();
-        let Some(watched) = self.registry.post(post) else { return };
-        let (author, viewers) = (watched.author, watched.users());
-        let pages = Arc::clone(&self.above.pages);
+        let Some(author) = self.registry.post(post).map(|watched| watched.author) else { return };
+        // Whoever counts a deleted post finds that it is, and tries until all have heard: it is what ends the watching.
+        if matches!(news, PostNews::Counts | PostNews::Deleted) {
+            return self.changed(post, Change::Numbers);
+        }
+        let (viewers, pages) = (self.registry.viewers(post), Arc::clone(&self.above.pages));
         match news {
-            PostNews::Counts => return self.changed(post, Change::Numbers),
-            // A deletion is told however busy it is: it is what ends the watching.
-            PostNews::Deleted => self.make(async move {
-                let hidden = hidden_from(pages.as_ref(), author, &viewers).await;
-                let frame = Frame::post(post, position, "deleted", None);
-                Made::News { post, news: hidden.ok().map(|hidden| (frame, hidden)), ends: true }
-            }),
             _ if busy => metrics::counter!("sosik_stream_news_dropped_total").increment(1),
             PostNews::Edited => self.make(async move {
                 let made = async {
                     let Some(json) = pages.post(post).await? else { return Ok(None) };
-                    let hidden = hidden_from(pages.as_ref(), author, &viewers).await?;
-                    Ok::<_, Refusal>(Some((Frame::post(post, position, "edited", Some(&json)), hidden)))
+                    let audience = audience(pages.as_ref(), author, viewers).await?;
+                    Ok::<_, Refusal>(Some((Frame::post(post, position, "edited", Some(&json)), audience)))
                 };
-                Made::News { post, news: made.await.ok().flatten(), ends: false }
+                Made::News { post, news: made.await.ok().flatten() }
             }),
             PostNews::CommentCreated(comment) | PostNews::CommentEdited(comment) | PostNews::CommentDeleted(comment) => {
                 let action = match news {
@@ -103,12 +107,13 @@ impl StreamHub {
                 self.make(async move {
                     let made = async {
                         let Some(json) = pages.comment(post, comment).await? else { return Ok(None) };
-                        let hidden = hidden_from(pages.as_ref(), author, &viewers).await?;
-                        Ok::<_, Refusal>(Some((Frame::comment(post, position, action, &json), hidden)))
+                        let audience = audience(pages.as_ref(), author, viewers).await?;
+                        Ok::<_, Refusal>(Some((Frame::comment(post, position, action, &json), audience)))
                     };
-                    Made::News { post, news: made.await.ok().flatten(), ends: false }
+                    Made::News { post, news: made.await.ok().flatten() }
                 });
             }
+            PostNews::Counts | PostNews::Deleted => {}
         }
         self.changed(post, Change::Numbers);
     }
@@ -116,6 +121,10 @@ impl StreamHub {
     pub(super) fn tell_made(&mut self, made: Made) {
         match made {
             Made::Due { post, round } => return self.count_post(post, round),
+            Made::Look => {
+                self.look_waits = false;
+                return self.look_now();
+            }
             Made::Line { told, line: Some(SharedLine { json: Some(json), apart }) } => {
                 for told in told {
                     if apart.contains(&told.user) {
@@ -128,23 +137,29 @@ impl StreamHub {
                 }
             }
             Made::Line { told, .. } => self.note(&told),
-            Made::News { post, news, ends } => {
-                if let Some((frame, hidden)) = news {
-                    self.fan_out(post, &frame, &hidden);
-                }
-                if ends {
-                    self.registry.end_post(post);
-                    self.count();
+            Made::News { post, news } => {
+                if let Some((frame, audience)) = news {
+                    self.fan_out(post, &frame, &audience);
                 }
             }
-            Made::Counts { post, counts, again } => {
-                if let Some((numbers, hidden)) = counts
-                    && let Some(watched) = self.registry.post(post)
-                    && watched.version <= numbers.version
-                {
-                    watched.version = numbers.version;
-                    let frame = Frame::counts(post, numbers, watched.watchers());
-                    self.fan_out(post, &frame, &hidden);
+            Made::Counts { post, counts } => {
+                let again = counts.is_none();
+                match counts {
+                    Some((Sight::Numbers(numbers), audience)) => {
+                        if let Some(watched) = self.registry.post(post) {
+                            let told = ToldCounts { version: numbers.version, watchers: watched.watchers(), last: audience.last };
+                            if watched.told.is_none_or(|before| before != told && before.version <= told.version) {
+                                watched.told = Some(told);
+                                self.fan_out(post, &Frame::counts(post, numbers, told.watchers), &audience);
+                            }
+                        }
+                    }
+                    Some((Sight::Deleted(position), audience)) => {
+                        self.fan_out(post, &Frame::post(post, position, "deleted", None), &audience);
+                        self.registry.end_post(post);
+                        self.count();
+                    }
+                    Some((Sight::Unseen, _)) | None => {}
                 }
                 let next = self.registry.post(post).and_then(|watched| watched.counting.told(Instant::now()));
                 if let Some((delay, round)) = next {
@@ -158,11 +173,11 @@ impl StreamHub {
         self.making -= 1;
     }
 
-    /// One frame to all watchers that it is not hidden from.
-    fn fan_out(&mut self, post: PostId, frame: &Frame, hidden: &HashSet<UserId>) {
+    /// One frame to all watchers that it may be shown to.
+    fn fan_out(&mut self, post: PostId, frame: &Frame, Audience { hidden, last }: &Audience) {
         let Some(watched) = self.registry.post(post) else { return };
-        for (user, outbox) in watched.outboxes() {
-            if hidden.is_empty() || !hidden.contains(user) {
+        for (user, outbox) in watched.outboxes(*last) {
+            if hidden.is_empty() || !hidden.contains(&user) {
                 outbox.push(frame);
             }
         }
@@ -173,19 +188,16 @@ impl StreamHub {
         if !watched.counting.due(round) {
             return;
         }
-        let (author, viewers, pages) = (watched.author, watched.users(), Arc::clone(&self.above.pages));
+        let author = watched.author;
+        let (viewers, pages) = (self.registry.viewers(post), Arc::clone(&self.above.pages));
         self.make(async move {
             let made = async {
-                let Some(numbers) = pages.numbers(post).await? else { return Ok(None) };
-                Ok::<_, Refusal>(Some((numbers, hidden_from(pages.as_ref(), author, &viewers).await?)))
+                let sight = pages.numbers(post).await?;
+                Ok::<_, Refusal>((sight, audience(pages.as_ref(), author, viewers).await?))
             };
-            match made.await {
-                Ok(counts) => Made::Counts { post, counts, again: false },
-                Err(refusal) => {
-                    tracing::debug!(post.id = %post, code = refusal.code, "the counts of a watched post could not be read");
-                    Made::Counts { post, counts: None, again: true }
-                }
-            }
+            let unread =
+                |refusal: &Refusal| tracing::debug!(post.id = %post, code = refusal.code, "the counts of a watched post could not be read");
+            Made::Counts { post, counts: made.await.inspect_err(unread).ok() }
         });
     }
 
@@ -196,8 +208,19 @@ impl StreamHub {
         }
     }
 
-    /// Hints were lost: nobody knows whose.
+    /// Hints were lost: nobody knows whose. Looks that come too often would make more hints late, and those would be lost, too.
     pub(super) fn look_everywhere(&mut self) {
+        let wait = self.looked_at.map_or(Duration::ZERO, |looked| LOOK_EVERY.saturating_sub(looked.elapsed()));
+        if wait.is_zero() {
+            self.look_now();
+        } else if !std::mem::replace(&mut self.look_waits, true) {
+            self.later(wait, Made::Look);
+        }
+    }
+
+    fn look_now(&mut self) {
+        self.looked_at = Some(Instant::now());
+        metrics::counter!("sosik_stream_looks_total").increment(1);
         tracing::warn!("hints were lost: all sockets look for themselves");
         self.registry.sockets().for_each(|(_, socket)| socket.outbox.note_loss());
         for post in self.registry.posts() {
@@ -219,18 +242,22 @@ impl StreamHub {
     }
 
     pub(super) fn wait(&self, post: PostId, delay: Duration, round: u64) {
+        self.later(delay, Made::Due { post, round });
+    }
+
+    fn later(&self, delay: Duration, then: Made) {
         let made = self.made.clone();
         actix::spawn(async move {
             tokio::time::sleep(delay).await;
-            let _hub_gone = made.send(Made::Due { post, round }).await;
+            let _hub_gone = made.send(then).await;
         });
     }
 }
 
-/// Who may not see it. Whom it is hidden from must be known before anybody is told.
-async fn hidden_from(pages: &dyn Pages, author: UserId, viewers: &[UserId]) -> Result<HashSet<UserId>, Refusal> {
+/// Who may see it. Whom it is hidden from must be known before anybody is told.
+async fn audience(pages: &dyn Pages, author: UserId, viewers: Viewers) -> Result<Audience, Refusal> {
     if planted("stream::tell_everybody") {
-        return Ok(HashSet::new());
+        return Ok(Audience { hidden: HashSet::new(), last: u64::MAX });
     }
-    pages.hidden_from(author, viewers).await
+    Ok(Audience { hidden: pages.hidden_from(author, &viewers.users).await?, last: viewers.last })
 }
