@@ -200,11 +200,11 @@ impl NotificationDispatcher {
         }));
     }
 
-    /// Lets events gather before the next look. An event that was not planned to its end waits for nothing.
+    /// Lets events gather before the next look. What was left of this one waits for nothing.
     fn gather(&mut self, began: Instant, plans: &[(Lane, Result<LanePlan, PlanError>)], context: &mut Context<Self>) {
         let planned = || plans.iter().filter_map(|(_, plan)| plan.as_ref().ok());
         self.company.came(planned().map(|plan| plan.events).sum(), began);
-        if planned().all(|plan| plan.open.is_none()) {
+        if planned().all(|plan| plan.open.is_none() && !plan.more) {
             let pause = began.elapsed().min(GATHERING_MAX).max(self.company.patience());
             self.plan_after = Some(Instant::now() + pause);
             context.run_later(pause, Self::step);

@@ -25,6 +25,8 @@ use crate::vocabulary::text::Username;
 
 /// Event rows of a lane that are read at once.
 const EVENT_ROWS: u64 = 16;
+/// Events of a lane that one look takes up: a row holds a whole batch's, and what stands beside each of them is read, too.
+pub(super) const LANE_EVENTS_MAX: usize = 2_048;
 /// The most subscribers of a post that are told with a comment's other people. More are told page by page.
 const FEW_SUBSCRIBERS: u64 = 64;
 /// Notices that one look plans for all its lanes. Each lane gets an event or a page in any case, so that none waits for the others.
@@ -59,6 +61,8 @@ pub struct LanePlan {
     pub notices: Vec<(ShardIndex, Notice)>,
     pub planned: Position,
     pub open: Option<OpenPages>,
+    /// Events were read, and left for the next look.
+    pub more: bool,
 }
 
 /// Who has muted which thread, of those who were asked about: most are nobody.
@@ -154,7 +158,8 @@ impl Planner {
         muted: &mut Muted,
     ) -> Result<LanePlan, PlanError> {
         let named = self.resolve(&lane.events).await?;
-        let mut plan = LanePlan { lane: lane.lane, events: 0, notices: Vec::new(), planned: lane.through, open: None };
+        let LaneRead { lane: number, through, more, .. } = lane;
+        let mut plan = LanePlan { lane: number, events: 0, notices: Vec::new(), planned: through, open: None, more };
         let mut events = lane.events.iter();
         loop {
             // Up to what may take several pages: who may be told of what comes after it is found out when it is done.
@@ -181,6 +186,7 @@ impl Planner {
             }
             if plan.notices.len() >= most && !events.as_slice().is_empty() {
                 plan.planned = last;
+                plan.more = true;
                 return Ok(plan);
             }
         }
@@ -296,7 +302,7 @@ impl Planner {
         let position = open.position;
         let open = self.page(open, &mut notices).await?;
         let planned = if open.is_some() { Position(position.0 - 1) } else { position };
-        Ok(LanePlan { lane, events: 0, notices, planned, open })
+        Ok(LanePlan { lane, events: 0, notices, planned, open, more: false })
     }
 
     /// A notice for each shard: whoever was told may live anywhere.
@@ -344,6 +350,8 @@ struct LaneRead {
     events: Vec<Event>,
     /// There are no other events up to here.
     through: Position,
+    /// There are more in the rows that were read.
+    more: bool,
 }
 
 async fn read_lane(snapshot: &mut Snapshot, asked: LaneAsked) -> Result<LaneRead, PlanError> {
@@ -351,11 +359,20 @@ async fn read_lane(snapshot: &mut Snapshot, asked: LaneAsked) -> Result<LaneRead
     let rows = snapshot.events_after(lane, planned, EVENT_ROWS).await?;
     // A row is a batch's: it may hold events on both sides of what can be seen.
     let last = rows.last().map(|row| row.position).filter(|_| rows.len() as u64 == EVENT_ROWS);
+    let mut through = last.map_or(visible, |last| last.min(visible));
     let mut events = Vec::new();
     for row in &rows {
         events.extend(decode_events(&row.payload)?.into_iter().filter(|event| event.position > planned && event.position <= visible));
+        if events.len() > LANE_EVENTS_MAX {
+            break;
+        }
     }
-    Ok(LaneRead { lane, events, through: last.map_or(visible, |last| last.min(visible)) })
+    let more = events.len() > LANE_EVENTS_MAX;
+    if more {
+        events.truncate(LANE_EVENTS_MAX);
+        through = events.last().map_or(planned, |event: &Event| event.position);
+    }
+    Ok(LaneRead { lane, events, through, more })
 }
 
 /// The objects that an event is about.

@@ -1,6 +1,6 @@
 //! How much one look plans.
 
-use super::super::planner::LOOK_NOTICES_MAX;
+use super::super::planner::{LANE_EVENTS_MAX, LOOK_NOTICES_MAX};
 use super::*;
 
 const PARTICIPANTS: u64 = 990;
@@ -64,4 +64,41 @@ async fn a_look_has_a_bound_leaves_no_lane_out_and_the_next_ones_tell_the_rest()
     told.retain(|(lane, _)| *lane == busy);
     assert_eq!(told.len() as u64, COMMENTS * (PARTICIPANTS + 1));
     assert!(told.is_sorted_by(|before, after| before.1 < after.1));
+}
+
+/// Likes are many and tell one each: what bounds a look is how many there are.
+#[tokio::test]
+async fn of_many_events_in_few_rows_a_look_takes_up_so_many() {
+    let hamlet = Hamlet::with_followers(0).await;
+    let source = hamlet.place(&Owner::Post(POST));
+    let (lane, first, last) = (Lane(5), Position(100), Position(100 + 2 * LANE_EVENTS_MAX as u64 + 1));
+    let events: Vec<Event> = (first.0 + 1..=last.0)
+        .map(|position| Event {
+            position: Position(position),
+            write: WriteId::from_raw(position),
+            author: UserId::from_raw(position),
+            accepted_at: NOW,
+            happened: Happened::PostLiked { post: POST },
+            relays: Vec::new(),
+        })
+        .collect();
+    let mut tx = hamlet.store(source).begin().await.expect("begins");
+    for batch in events.chunks(1000) {
+        let position = batch[batch.len() - 1].position;
+        tx.events_insert(&[EventsRow { lane, position, payload: encode_events(batch).expect("encodes") }]).await.expect("saves");
+    }
+    tx.commit().await.expect("commits");
+
+    let planner = Planner::new(Arc::clone(&hamlet) as Arc<dyn Ground>, source, 1 << 20, u64::MAX);
+    let (mut planned, mut looks) = (first, Vec::new());
+    while planned < last {
+        let asked = LaneAsked { lane, planned, visible: last, open: None };
+        for (_, plan) in planner.plan(vec![asked]).await.expect("plans") {
+            let plan = plan.expect("a plan");
+            looks.push((plan.notices.len(), plan.more));
+            planned = plan.planned;
+        }
+    }
+
+    assert_eq!(looks, [(LANE_EVENTS_MAX, true), (LANE_EVENTS_MAX, true), (1, false)]);
 }
