@@ -336,6 +336,23 @@ fn records_behind_a_group_that_had_no_room_are_dropped_with_it() {
     assert_eq!(contents(directory.path()), [b"first".to_vec()]);
 }
 
+/// Catches a segment that is there under its name, and is taken for one that was not begun.
+#[test]
+fn a_directory_that_cannot_be_synced_ends_the_process_whatever_the_reason() {
+    let _scenario = fail::FailScenario::setup();
+    let directory = scratch();
+    let rig = Rig::open(directory.path());
+    fail::cfg("journal::directory_full", "1*return->off").expect("is a fault");
+
+    let mut nth = 0;
+    while nth < 300 && rig.try_append(&payload(nth)).is_ok() && matches!(rig.last_fate(), Fate::Told(..)) {
+        nth += 1;
+    }
+
+    rig.wait_for_stop();
+    assert!(matches!(rig.try_append(b"more"), Err(AppendError::Closed)));
+}
+
 #[test]
 fn a_journal_that_stops_at_any_point_holds_all_that_was_told() {
     let _scenario = fail::FailScenario::setup();

@@ -155,12 +155,23 @@ fn make_folder(path: &Path) -> Result<PathBuf, DataFolderError> {
     let failed = |source| DataFolderError::Io { action: "make the folder", path: path.to_owned(), source };
     let path = std::path::absolute(path).map_err(failed)?;
     if !path.is_dir() {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path).map_err(failed)?;
-        if let Some(parent) = path.parent() {
-            sync_folder(parent).map_err(failed)?;
-        }
+        make_folders(&path, FOLDER_MODE).map_err(failed)?;
     }
     Ok(path)
+}
+
+/// Makes a folder, if it is not there, and those above it that are not. The names of all of them are durable on return.
+pub fn make_folders(path: &Path, mode: u32) -> io::Result<()> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return DirBuilder::new().recursive(true).mode(mode).create(path);
+    };
+    if !parent.is_dir() {
+        make_folders(parent, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
+        _ => sync_folder(parent),
+    }
 }
 
 fn read_format(folder: &Path) -> Result<Option<u32>, DataFolderError> {
@@ -242,6 +253,19 @@ mod tests {
         assert_eq!(mode(&folder.file("format")), 0o600);
         assert_eq!(mode(&folder.file("lock")), 0o600);
         assert_eq!(std::fs::read_to_string(folder.file("format")).expect("reads"), "1\n");
+    }
+
+    #[test]
+    fn folders_are_made_with_those_above_them_and_a_file_in_the_way_is_told() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let (deep, file) = (parent.path().join("a/b/c"), parent.path().join("file"));
+        std::fs::write(&file, "x").expect("writes");
+
+        make_folders(&deep, 0o700).expect("makes");
+        make_folders(&deep, 0o700).expect("is there");
+
+        assert_eq!((mode(&deep), mode(&parent.path().join("a"))), (0o700, 0o700));
+        assert!(make_folders(&file, 0o700).is_err() && make_folders(&file.join("d"), 0o700).is_err());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The few things that the journal asks of a file system, and which failures of it mean "no room".
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::support::data_folder::make_folders;
 use crate::support::faults::planted;
 
 /// Makes a file that only its owner may read; it must not exist.
@@ -27,13 +28,14 @@ pub(super) fn open_file_to_read(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Makes a directory that only its owner may enter, with its parents.
+/// Makes a directory that only its owner may enter, with its parents, whose names are durable on return.
 pub(super) fn create_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    make_folders(path, 0o700)
 }
 
 /// Makes the names in a directory durable: without it a new file may be gone after a power cut, with all that was synced to it.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    fail::fail_point!("journal::directory_full", |_| Err(Errno::NOSPC.into()));
     File::open(path)?.sync_all()
 }
 

@@ -122,8 +122,8 @@ enum Trouble {
 impl Lot {
     fn open(directory: PathBuf, journal: JournalId, shard: &str) -> Result<Self, ReadError> {
         disk::create_directory(&directory).map_err(io_at(&directory))?;
-        // The names of the directory and of the one that holds it, or a power cut could take a new lot away.
-        for parent in directory.ancestors().skip(1).take(2) {
+        // The one that holds it may have been left undurable, and a power cut could take a new lot away with it.
+        for parent in directory.ancestors().skip(2).take(1) {
             disk::sync_directory(parent).map_err(io_at(parent))?;
         }
         let seed = Seed::of(journal, shard);

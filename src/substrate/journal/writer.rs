@@ -275,7 +275,8 @@ pub(super) fn begin_segment(directory: &Path, blank: File, blank_path: &Path, he
     fail::fail_point!("journal::rotate");
     let path = directory.join(header.file_name());
     std::fs::rename(blank_path, &path)?;
-    disk::sync_directory(directory)?;
+    // The name is there, durable or not: whatever the reason, this is no lack of room after which nothing has happened.
+    disk::sync_directory(directory).map_err(io::Error::other)?;
     Ok(Segment::new(header, path, blank, seed))
 }
 
