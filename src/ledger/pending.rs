@@ -3,13 +3,14 @@
 //! It is the authority for self-visibility and never evicts: its size is bounded by admission, and it is rebuilt from the
 //! journal at start. The decoded entries that reads lay over are in a moka cache; a miss reads the journal again.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use moka::sync::Cache;
 
 use crate::substrate::journal::{Journal, Locator, ReadError, Record};
+use crate::support::fail_stop;
 use crate::support::lock::lock;
 use crate::support::room::give_back;
 use crate::vocabulary::command::{Command, Entry, EntryUnreadable};
@@ -96,14 +97,19 @@ pub enum Shows {
 #[derive(Debug)]
 enum Places {
     One(Place),
-    Many(Vec<Place>),
+    /// In the order of positions: they go in that order too, nearly.
+    Many(VecDeque<Place>),
 }
 
 impl Places {
     fn add(&mut self, place: Place) {
         match self {
-            Self::One(first) => *self = Self::Many(vec![*first, place]),
-            Self::Many(places) => places.push(place),
+            Self::One(first) => {
+                let mut places = VecDeque::from([*first]);
+                insert(&mut places, place);
+                *self = Self::Many(places);
+            }
+            Self::Many(places) => insert(places, place),
         }
     }
 
@@ -112,18 +118,25 @@ impl Places {
         match self {
             Self::One(place) => place.position == position,
             Self::Many(places) => {
-                places.retain(|place| place.position != position);
+                if let Ok(at) = places.binary_search_by_key(&position, |place| place.position) {
+                    places.remove(at);
+                }
                 places.is_empty()
             }
         }
     }
 
-    fn as_slice(&self) -> &[Place] {
+    fn to_vec(&self) -> Vec<Place> {
         match self {
-            Self::One(place) => std::slice::from_ref(place),
-            Self::Many(places) => places,
+            Self::One(place) => vec![*place],
+            Self::Many(places) => places.iter().copied().collect(),
         }
     }
+}
+
+/// At the end, but for what was parked and is filed again at a start.
+fn insert(places: &mut VecDeque<Place>, place: Place) {
+    places.insert(places.partition_point(|known| known.position < place.position), place);
 }
 
 /// An own write that may have to be laid over: it has to be if `home`'s lane was not past it in the snapshot.
@@ -206,7 +219,7 @@ impl Pending {
         let key = (author, topic);
         let places: Vec<Place> = match lock(self.stripe(key)).get(&key) {
             None => return Ok(Vec::new()),
-            Some(places) => places.as_slice().to_vec(),
+            Some(places) => places.to_vec(),
         };
         // What else is pending may be about the new comments, and finds them by their ids.
         let nameless_will_do = shows == Shows::PostAlone && places.iter().all(|place| place.gist != Gist::Other);
@@ -270,6 +283,9 @@ pub fn read_again(journal: &dyn Journal, shard: &str, position: Position, locato
     let missing = match journal.read_at(locator) {
         Ok(record) if record.position == position => return Ok(record),
         Ok(_) => ReadError::Trimmed(position),
+        Err(error) if error.is_damage() && position >= journal.first() => {
+            fail_stop(&error, "the journal is damaged; stopping, so that nobody is shown what was not written")
+        }
         Err(error) => error,
     };
     let parked = journal.read_parked(shard, Position(position.0.saturating_sub(1)), 1)?;

@@ -22,3 +22,9 @@ pub mod timestamp;
 
 /// The exit code of a process that stopped itself rather than go on with doubtful state.
 pub const EXIT_FAIL_STOP: i32 = 70;
+
+/// Ends the process: it must not go on with what this error says.
+pub fn fail_stop(error: &(dyn std::error::Error + 'static), why: &str) -> ! {
+    tracing::error!(error = %chain::Chain(error), "{why}");
+    std::process::exit(EXIT_FAIL_STOP)
+}

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use super::WriteSupervisor;
 use crate::ledger::Ledger;
 use crate::substrate::journal::ReadError;
-use crate::support::chain::Chain;
+use crate::support::fail_stop;
 use crate::vocabulary::command::{Entry, EntryUnreadable};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
@@ -42,7 +42,7 @@ impl WriteSupervisor {
             supervisor.reading = false;
             match read {
                 Ok(Ok(read)) => supervisor.take_in(read, context),
-                Ok(Err(error)) => fail_stop(&error),
+                Ok(Err(error)) => fail_stop(&error, "the journal cannot be read; stopping, so that nothing is applied out of order"),
                 Err(error) => tracing::error!(error = %error, "reading the journal was cut short"),
             }
         }));
@@ -106,10 +106,4 @@ fn read_on(ledger: &Ledger, shard: ShardIndex, cursor: Position, parked_cursor: 
         }
     }
     Ok(Read { cursor, parked_cursor, entries })
-}
-
-/// A journal that cannot be read back must not be gone on with.
-fn fail_stop(error: &ReadOnError) -> ! {
-    tracing::error!(error = %Chain(error), "the journal cannot be read; stopping, so that nothing is applied out of order");
-    std::process::exit(crate::support::EXIT_FAIL_STOP)
 }

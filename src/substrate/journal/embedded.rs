@@ -270,6 +270,7 @@ impl Journal for EmbeddedJournal {
 
     fn read_at(&self, locator: Locator) -> Result<Record, ReadError> {
         let (number, offset) = locator.parts();
+        fail::fail_point!("journal::damaged", |_| Err(ReadError::Damaged { file: String::new(), offset, what: "planted" }));
         // The position of what is gone is not known; what is known is the last one that is gone.
         let segment = self.segment_numbered(number).ok_or_else(|| ReadError::Trimmed(Position(self.first().0 - 1)))?;
         match self.shared.recent.read_at(locator) {

@@ -85,6 +85,13 @@ pub enum ReadError {
     Trimmed(Position),
 }
 
+impl ReadError {
+    /// Whether the data is not what was written: then the journal must not be gone on with.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+}
+
 /// Called after each sync, with the last position that is durable now. A bell: it carries nothing that must not be lost.
 pub type Bell = Arc<dyn Fn(Position) + Send + Sync>;
 
