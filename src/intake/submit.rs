@@ -15,6 +15,7 @@ use crate::ledger::view::{PROVISIONAL, Preview, ViewError};
 use crate::ledger::writes::{Known, Progress};
 use crate::substrate::journal::{AppendError, Draft, Locator};
 use crate::support::faults::planted;
+use crate::support::snowflake::IdError;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::{Command, Entry, KeyUse};
 use crate::vocabulary::event::KeptWrite;
@@ -84,7 +85,7 @@ impl Intake {
 
     /// Journals a command and waits until it is decided, or until all its rows are there. For what answers synchronously.
     pub async fn decide(&self, author: UserId, command: Command, until_visible: bool, within: Duration) -> Result<Decided, SubmitError> {
-        let write = WriteId::from_raw(self.ids.next().map_err(internal)?);
+        let write = WriteId::from_raw(self.ids.next().map_err(no_id)?);
         let accepted_at = self.ledger.clock.now();
         let entry = Entry { position: PROVISIONAL, write, author, accepted_at, key: None, command };
         let word = self.ledger.writes.watch(write, until_visible);
@@ -147,8 +148,8 @@ impl Intake {
     }
 
     fn entry(&self, author: UserId, wish: Wish, key: Option<KeyUse>) -> Result<Entry, SubmitError> {
-        let fresh = if wish.creates() { self.ids.next().map_err(internal)? } else { 0 };
-        let write = WriteId::from_raw(self.ids.next().map_err(internal)?);
+        let fresh = if wish.creates() { self.ids.next().map_err(no_id)? } else { 0 };
+        let write = WriteId::from_raw(self.ids.next().map_err(no_id)?);
         let command = wish.into_command(fresh);
         Ok(Entry { position: PROVISIONAL, write, author, accepted_at: self.ledger.clock.now(), key, command })
     }
@@ -260,6 +261,14 @@ pub(super) fn with_progress(status: WriteStatus, progress: Option<Progress>) -> 
             WriteStatus { state: WriteState::Visible, committed_at: Some(committed_at), visible_at: Some(at), ..status }
         }
         Some(Progress::Rejected { rejection, .. }) => WriteStatus { state: WriteState::Rejected(rejection), ..status },
+    }
+}
+
+/// Ids are reserved on the disk, and it may be full.
+fn no_id(error: IdError) -> SubmitError {
+    match error {
+        IdError::Reservation { .. } => SubmitError::Overloaded { retry_after_s: DISK_RETRY_AFTER_S },
+        error => internal(error),
     }
 }
 

@@ -202,6 +202,9 @@ fn read_reservation(path: &Path) -> Result<Option<u64>, IdError> {
 
 fn write_reservation(path: &Path, until: u64) -> Result<(), IdError> {
     fail::fail_point!("snowflake::skip_reservation", |_| Ok(()));
+    fail::fail_point!("snowflake::full", |_| {
+        Err(IdError::Reservation { action: "write", path: path.to_owned(), source: rustix::io::Errno::NOSPC.into() })
+    });
     write_atomically(path, format!("{}\n", until + ID_EPOCH_MS).as_bytes(), FILE_MODE).map_err(|source| IdError::Reservation {
         action: "write",
         path: path.to_owned(),

@@ -273,3 +273,19 @@ async fn control_a_flood_without_admission_is_caught() {
 
     assert!(wrong.definite.iter().any(|what| what == "nothing was refused"), "the fault had no effect: {wrong:?}");
 }
+
+#[tokio::test]
+async fn a_disk_without_room_for_ids_refuses_for_sure_and_says_when_to_come_back() {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "full").await;
+    server.kill();
+    server.restart_with(Settings::default().fault((faults::NO_ROOM_FOR_IDS, "1*off->return"))).await;
+
+    // As soon as the time is over that was reserved at the start.
+    let refused = async || Some(ann.write_post(&nonce()).send().await).filter(|answer| answer.status != 202);
+    let refusal = within(Duration::from_secs(60), "a refusal", refused).await.expect_problem(503, "overloaded");
+
+    assert_eq!(refusal.json["accepted"], false);
+    assert!(refusal.header("retry-after").parse::<u64>().expect("seconds") >= 1);
+    ann.read_user(&ann.id).await.expect(200);
+}

@@ -225,6 +225,8 @@ pub(crate) const ACCEPT_NEWER_DATA: &str = "store::accept_newer_data";
 
 /// A gate at a planted place: while it is closed, the first who comes there waits at it.
 pub(crate) struct Gate {
+/// support snowflake: with `1*off->return`, the disk has no room for a reservation after that of the start.
+pub(crate) const NO_ROOM_FOR_IDS: &str = "snowflake::full";
     folder: tempfile::TempDir,
 }
 
