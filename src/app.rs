@@ -218,6 +218,7 @@ impl App {
         let services = Arc::new(Services {
             reads: Arc::new(Reader { view, runtime: groups.reads.clone() }),
             notifications: Arc::new(notices),
+            deciding: tokio::sync::Mutex::default(),
             writes: Arc::new(intake),
             sign_in: accounts,
             operations: Arc::new(operator),

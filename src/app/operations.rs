@@ -15,6 +15,7 @@ use crate::intake::{Intake, SubmitError};
 use crate::ledger::limiter::Limiter;
 use crate::ledger::shard_plan::{ShardPlan, Wanted};
 use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
+use crate::ledger::writes::Known;
 use crate::ledger::{Ledger, Shard, settlement, standbys};
 use crate::stream::desk::Desk;
 use crate::substrate::store::rows::{DeadLetterRow, Rows};
@@ -42,6 +43,8 @@ pub(super) struct Operator {
     pub(super) bounds: (u16, u16),
     pub(super) bytes_max: u64,
     pub(super) draining: Arc<AtomicBool>,
+    /// Held while a dead letter is retried or discarded: another operator is told to come again.
+    pub(super) deciding: tokio::sync::Mutex<()>,
 }
 
 impl Operator {
@@ -53,6 +56,25 @@ impl Operator {
 
     fn supervisor(&self, shard: &Shard) -> &Mailbox<crate::ledger::write_supervisor::WriteSupervisor> {
         &self.actors.supervisors[usize::from(shard.index.0)]
+    }
+
+    /// The letter, and the shard that holds it, unless it is being retried.
+    async fn letter_to_decide(&self, write: WriteId) -> Result<(&Shard, DeadLetterRow, Entry), OperationError> {
+        // Asked first: whoever applies a retry takes the letter away with it.
+        let known = self.ledger.writes.known(write);
+        let (shard, row) = self.letter(write).await?;
+        if matches!(known, Some(Known::Waiting(waiting)) if waiting.position != row.position) {
+            return Err(OperationError::Unavailable { retry_after_s: RETRY_AFTER_S });
+        }
+        let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
+        Ok((shard, row, entry))
+    }
+
+    /// Whether a discard was cut short after its word was given.
+    async fn is_discarded(&self, entry: &Entry) -> Result<bool, OperationError> {
+        let mut snapshot = self.ledger.shard_of(&Owner::User(entry.author)).store.snapshot().await.map_err(unreadable)?;
+        let kept = snapshot.kept_write(entry.author, entry.write).await.map_err(unreadable)?;
+        Ok(kept.is_some_and(|kept| kept.rejection == Some(Rejection::Discarded)))
     }
 
     /// The letter, and the shard that holds it.
@@ -209,19 +231,23 @@ impl Operations for Operator {
 
     fn retry(&self, write: WriteId) -> LocalBoxFuture<'_, Result<(), OperationError>> {
         async move {
-            let (shard, row) = self.letter(write).await?;
-            let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
-            // Appended first: a crash in between leaves the letter, and a second retry finds the object there.
+            let _deciding = self.deciding.try_lock().map_err(|_busy| OperationError::Unavailable { retry_after_s: RETRY_AFTER_S })?;
+            let (shard, row, entry) = self.letter_to_decide(write).await?;
+            if self.is_discarded(&entry).await? {
+                self.forget_letter(shard, &row).await?;
+                return Err(OperationError::NotFound);
+            }
+            // Its letter goes in the transaction that applies it: no crash leaves one of a write that took effect.
             self.intake.append_again(entry).await.map_err(not_taken)?;
-            self.forget_letter(shard, &row).await
+            Ok(())
         }
         .boxed_local()
     }
 
     fn discard(&self, write: WriteId) -> LocalBoxFuture<'_, Result<(), OperationError>> {
         async move {
-            let (shard, row) = self.letter(write).await?;
-            let entry = Entry::decode(row.position, &row.entry).map_err(internal)?;
+            let _deciding = self.deciding.try_lock().map_err(|_busy| OperationError::Unavailable { retry_after_s: RETRY_AFTER_S })?;
+            let (shard, row, entry) = self.letter_to_decide(write).await?;
             let kept = KeptWrite {
                 write,
                 kind: entry.command.kind(),

@@ -17,7 +17,7 @@ use crate::support::chain::Chain;
 use crate::support::lock::lock;
 use crate::vocabulary::command::Entry;
 use crate::vocabulary::event::Event;
-use crate::vocabulary::ids::Position;
+use crate::vocabulary::ids::{Position, WriteId};
 use crate::vocabulary::owner::{Lane, ShardIndex};
 
 /// A shard. What is shared of it; its writes go through its `WriteSupervisor` alone.
@@ -46,6 +46,8 @@ pub struct Shard {
     reads_run_on: Handle,
     /// Batches committed since the start.
     pub batches: AtomicU64,
+    /// The newest write that is, or was, a dead letter here; 0: none. What is newer was not retried.
+    newest_letter: AtomicU64,
 }
 
 /// Events in the courier's letter box, over all lanes: past that it reads them from the database instead.
@@ -112,6 +114,7 @@ impl Shard {
             look_ups: Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)),
             reads_run_on,
             batches: AtomicU64::new(0),
+            newest_letter: AtomicU64::new(0),
         }
     }
 
@@ -187,6 +190,16 @@ impl Shard {
         if self.reader.reopening().applied(lane, position) {
             tracing::info!(shard = %self.name, "the shard has again what the journal held when its primary changed, and is read");
         }
+    }
+
+    /// There is, or will be, a dead letter of this write.
+    pub fn has_letter(&self, write: WriteId) {
+        self.newest_letter.fetch_max(write.raw(), Ordering::Relaxed);
+    }
+
+    /// Whether a write may be one that was a dead letter, and is retried.
+    pub fn may_be_retried(&self, write: WriteId) -> bool {
+        write.raw() <= self.newest_letter.load(Ordering::Relaxed)
     }
 
     pub fn batch_committed(&self) {

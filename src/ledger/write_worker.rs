@@ -167,6 +167,8 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     fail::fail_point!("worker::before_commit");
     #[cfg(feature = "faults")]
     crate::support::faults::gate("worker::holds_transaction").await;
+    let entries = runs.iter().flat_map(|run| &run.entries).filter(|entry| shard.may_be_retried(entry.write));
+    transaction.dead_letters_retried(&entries.map(|entry| (entry.write, entry.position)).collect::<Vec<_>>()).await?;
     ledger.hot_posts.committing(shard.index, &moves, &effects.rows);
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");
@@ -258,6 +260,8 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
     let mut transaction = shard.store.begin().await?;
     let moves = [LaneMove { lane: run.lane, known: run.known, next: entry.position }];
     transaction.lanes_advance(&moves).await?;
+    // Before an operator can see it.
+    shard.has_letter(entry.write);
     transaction.dead_letter_insert(&letter).await?;
     // Tells a replay what became of it, and takes its key to the author: a retry of the request must find it also after a restart.
     let mut event = set_aside(entry);

@@ -74,6 +74,19 @@ pub(super) async fn delete(link: &Link, write: WriteId, position: Position) -> R
     link.execute(&delete).await.map(|_| ())
 }
 
+/// The letters of these writes, where they died before they were applied again.
+pub(super) async fn delete_retried(link: &Link, retried: &[(WriteId, Position)]) -> Result<(), StoreError> {
+    for (write, position) in retried {
+        let delete = Query::delete()
+            .from_table(dead_letters::Entity)
+            .and_where(Expr::col(dead_letters::Column::Write).eq(number(write.raw())))
+            .and_where(Expr::col(dead_letters::Column::Position).lt(number(position.0)))
+            .take();
+        link.execute(&delete).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn one(link: &Link, write: WriteId) -> Result<Option<DeadLetterRow>, StoreError> {
     Ok(link.load::<DeadLetters>(vec![write]).await?.pop().map(|(_, row)| row))
 }

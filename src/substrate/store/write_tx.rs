@@ -92,6 +92,11 @@ impl WriteTx {
         fail::fail_point!("store::commit");
         #[cfg(feature = "faults")]
         crate::support::faults::slow_commit().await;
+    /// These writes take effect at these positions: takes away the letters of those that died before.
+    pub async fn dead_letters_retried(&mut self, retried: &[(WriteId, Position)]) -> Result<(), StoreError> {
+        dead_letters::delete_retried(&self.link, retried).await
+    }
+
         if !self.is_checked {
             check_epoch(&self.link).await?;
         }

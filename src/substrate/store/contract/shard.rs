@@ -188,7 +188,16 @@ async fn dead_letters_are_kept_whole_and_found_by_their_author(shard: TestShard)
     tx.commit().await.expect("commits");
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.dead_letter(readable.write).await.expect("asks"), None);
-    assert_eq!(snapshot.dead_letter(garbage.write).await.expect("asks"), Some(garbage));
+    assert_eq!(snapshot.dead_letter(garbage.write).await.expect("asks"), Some(garbage.clone()));
+    drop(snapshot);
+
+    for (retried_at, left) in [(garbage.position, Some(garbage.clone())), (garbage.position.next(), None)] {
+        let mut tx = shard.store.begin().await.expect("begins");
+        tx.dead_letters_retried(&[(readable.write, retried_at), (garbage.write, retried_at)]).await.expect("deletes");
+        tx.commit().await.expect("commits");
+        let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
+        assert_eq!(snapshot.dead_letter(garbage.write).await.expect("asks"), left, "only where it died before");
+    }
 }
 
 async fn old_sessions_are_forgotten(shard: TestShard) {
