@@ -58,6 +58,7 @@ use crate::support::auth::keys::KeyRing;
 use crate::support::auth::seal::Sealer;
 use crate::support::auth::secret::MasterSecret;
 use crate::support::auth::token::Tokens;
+use crate::support::chain::Chain;
 use crate::support::clock::Clock;
 use crate::support::config::{Config, Issuer, Member};
 use crate::support::data_folder::{DataFolder, claim_worker};
@@ -106,6 +107,10 @@ pub const AUDIENCE: &str = "sosik";
 const PARTICIPANTS_PART: u64 = 8;
 /// How long a supervisor may take to finish the batch in hand.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the databases may take to close: one that hangs never would.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// The whole way down. Requests in hand may take the greater part of it (`api`).
+const STOP_WITHIN: Duration = Duration::from_secs(28);
 
 /// A server that listens.
 pub struct App {
@@ -213,12 +218,12 @@ impl App {
             bounds: (config.write.workers_min, config.write.workers_max),
             bytes_max: config.journal.max_bytes,
             draining: Arc::clone(&draining),
+            deciding: tokio::sync::Mutex::default(),
         };
         let notices = Notices { inbox, view: view.clone(), runtime: groups.reads.clone() };
         let services = Arc::new(Services {
             reads: Arc::new(Reader { view, runtime: groups.reads.clone() }),
             notifications: Arc::new(notices),
-            deciding: tokio::sync::Mutex::default(),
             writes: Arc::new(intake),
             sign_in: accounts,
             operations: Arc::new(operator),
@@ -275,8 +280,16 @@ impl App {
         self.start_again.notified().await;
     }
 
-    /// Stops in the order of a write's way: no new requests, then no new entries, then no new batches.
+    /// Stops in the order of a write's way, in time whatever hangs.
     pub async fn stop(self) {
+        if tokio::time::timeout(STOP_WITHIN, self.go_down()).await.is_err() {
+            tracing::warn!("the way down took too long and ends here; what was not finished is done after the next start");
+        }
+        tracing::info!("stopped");
+    }
+
+    /// No new requests, then no new entries, then no new batches.
+    async fn go_down(self) {
         tracing::info!("stopping: no new requests from here on");
         self.draining.store(true, std::sync::atomic::Ordering::SeqCst);
         let servers = futures_util::future::join_all(self.servers.iter().map(|server| server.stop(true)));
@@ -288,12 +301,16 @@ impl App {
         let _closed = tokio::task::spawn_blocking(move || journal.close()).await;
         self.actors.drain(DRAIN_PATIENCE).await;
         journal_keeper::record_complete(&self.ledger, DRAIN_PATIENCE).await;
-        for shard in &self.ledger.shards {
-            if let Err(error) = shard.store.close().await.and(shard.standbys.close().await) {
-                tracing::warn!(shard = %shard.name, error = %crate::support::chain::Chain(&error), "closing the shard's database");
-            }
-        }
-        tracing::info!("stopped");
+        futures_util::future::join_all(self.ledger.shards.iter().map(close)).await;
+    }
+}
+
+async fn close(shard: &Shard) {
+    let closed = async { shard.store.close().await.and(shard.standbys.close().await) };
+    match tokio::time::timeout(CLOSE_PATIENCE, closed).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(shard = %shard.name, error = %Chain(&error), "closing the shard's database"),
+        Err(_elapsed) => tracing::warn!(shard = %shard.name, "the shard's database did not close in time"),
     }
 }
 
