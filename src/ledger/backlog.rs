@@ -27,7 +27,7 @@ const RETRY_AFTER_MAX_S: u64 = 60;
 pub enum NoRoom {
     /// The queue is full.
     Full { retry_after_s: u64 },
-    /// This shard is stopped, or its standbys are, and it has used up its share.
+    /// This shard is stopped or slow, or its standbys are, and it has used up its share.
     ShardShare { retry_after_s: u64 },
 }
 
@@ -67,6 +67,18 @@ pub struct Room {
 struct Slot {
     room: Room,
     released: bool,
+    /// Its shard has applied it; it waits for rows that it owes to others.
+    decided: bool,
+}
+
+impl Slot {
+    fn new(room: Room) -> Self {
+        Self { room, released: false, decided: false }
+    }
+
+    fn is_undecided_of(&self, shard: ShardIndex) -> bool {
+        self.room.shard == shard && !self.released && !self.decided
+    }
 }
 
 #[derive(Debug, Default)]
@@ -74,17 +86,21 @@ struct Window {
     /// The position of the first slot.
     first: Position,
     slots: VecDeque<Slot>,
-    /// Entries that were copied to a stopped shard's parking segments: the main ones need them no more, but they wait.
-    parked: HashMap<Position, Room>,
+    /// Entries that were copied to their shard's parking segments: the main ones need them no more, but they wait.
+    parked: HashMap<Position, Slot>,
 }
 
 impl Window {
+    fn slot(&mut self, position: Position) -> Option<&mut Slot> {
+        position.0.checked_sub(self.first.0).and_then(|at| self.slots.get_mut(at as usize))
+    }
+
     /// The room of an entry that waits, which it gives up.
     fn take(&mut self, position: Position) -> Option<Room> {
-        if let Some(room) = self.parked.remove(&position) {
-            return Some(room);
+        if let Some(slot) = self.parked.remove(&position) {
+            return Some(slot.room);
         }
-        let slot = position.0.checked_sub(self.first.0).and_then(|at| self.slots.get_mut(at as usize))?;
+        let slot = self.slot(position)?;
         if slot.released {
             return None;
         }
@@ -106,13 +122,15 @@ struct Share {
     bytes: AtomicU64,
     entries: AtomicU64,
     stopped: AtomicBool,
+    /// What it has in hand takes too long.
+    slow: AtomicBool,
     /// None of its standbys has what was applied.
     held_back: AtomicBool,
 }
 
 impl Share {
     fn is_limited(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed) || self.held_back.load(Ordering::Relaxed)
+        [&self.stopped, &self.slow, &self.held_back].iter().any(|why| why.load(Ordering::Relaxed))
     }
 }
 
@@ -190,7 +208,7 @@ impl Backlog {
     pub fn opened(&self, position: Position, room: Room) {
         let mut window = lock(&self.window);
         debug_assert_eq!(window.first.0 + window.slots.len() as u64, position.0, "positions open in order");
-        window.slots.push_back(Slot { room, released: false });
+        window.slots.push_back(Slot::new(room));
     }
 
     /// Opens an entry that the journal held at start, whatever the bound says: it was accepted once.
@@ -202,18 +220,37 @@ impl Backlog {
     /// As [`Backlog::reopened`], for an entry that only the parking segments hold.
     pub fn reopened_parked(&self, position: Position, entry_bytes: usize, shard: ShardIndex) {
         let room = self.take((entry_bytes as u64 + RECORD_OVERHEAD_BYTES) as u32, shard).keep();
-        lock(&self.window).parked.insert(position, room);
+        lock(&self.window).parked.insert(position, Slot::new(room));
+    }
+
+    /// Their shard has applied these entries, and they wait for the rows that they owe to others.
+    pub fn decided(&self, positions: impl IntoIterator<Item = Position>) {
+        let mut window = lock(&self.window);
+        for position in positions {
+            let parked = window.parked.contains_key(&position);
+            let slot = if parked { window.parked.get_mut(&position) } else { window.slot(position) };
+            if let Some(slot) = slot {
+                slot.decided = true;
+            }
+        }
+    }
+
+    /// The first entry of a shard that it has not applied, as far as the main segments have to keep it. Looks at all that waits.
+    pub fn first_undecided(&self, shard: ShardIndex) -> Option<Position> {
+        let window = lock(&self.window);
+        let at = window.slots.iter().position(|slot| slot.is_undecided_of(shard))?;
+        Some(Position(window.first.0 + at as u64))
     }
 
     /// Entries were copied to their shard's parking segments: the main ones can be trimmed without them.
     pub fn park(&self, positions: impl IntoIterator<Item = Position>) {
         let mut window = lock(&self.window);
         for position in positions {
-            let Some(slot) = position.0.checked_sub(window.first.0).and_then(|at| window.slots.get_mut(at as usize)) else { continue };
+            let Some(slot) = window.slot(position) else { continue };
             if !slot.released {
+                let waiting = *slot;
                 slot.released = true;
-                let room = slot.room;
-                window.parked.insert(position, room);
+                window.parked.insert(position, waiting);
             }
         }
         window.advance();
@@ -221,13 +258,17 @@ impl Backlog {
 
     /// The first parked entry of a shard that still waits.
     pub fn first_parked(&self, shard: ShardIndex) -> Option<Position> {
-        lock(&self.window).parked.iter().filter(|(_, room)| room.shard == shard).map(|(position, _)| *position).min()
+        lock(&self.window).parked.iter().filter(|(_, slot)| slot.room.shard == shard).map(|(position, _)| *position).min()
+    }
+
+    /// The first parked entry of a shard that it has not applied.
+    pub fn first_parked_undecided(&self, shard: ShardIndex) -> Option<Position> {
+        lock(&self.window).parked.iter().filter(|(_, slot)| slot.is_undecided_of(shard)).map(|(position, _)| *position).min()
     }
 
     /// Whether an entry still waits in the main segments.
     pub fn is_waiting(&self, position: Position) -> bool {
-        let window = lock(&self.window);
-        position.0.checked_sub(window.first.0).and_then(|at| window.slots.get(at as usize)).is_some_and(|slot| !slot.released)
+        lock(&self.window).slot(position).is_some_and(|slot| !slot.released)
     }
 
     /// The append failed for good.
@@ -260,6 +301,11 @@ impl Backlog {
         self.shares[usize::from(shard.0)].stopped.load(Ordering::Relaxed)
     }
 
+    /// A slow shard is treated like one that is stopped.
+    pub fn set_slow(&self, shard: ShardIndex, slow: bool) {
+        self.shares[usize::from(shard.0)].slow.store(slow, Ordering::Relaxed);
+    }
+
     /// A shard whose standbys do not replay what was applied is treated like one that is stopped.
     pub fn set_held_back(&self, shard: ShardIndex, held_back: bool) {
         self.shares[usize::from(shard.0)].held_back.store(held_back, Ordering::Relaxed);
@@ -269,7 +315,7 @@ impl Backlog {
         self.shares[usize::from(shard.0)].held_back.load(Ordering::Relaxed)
     }
 
-    /// Whether the shard may use only its share, for one reason or the other.
+    /// Whether the shard may use only its share, for one reason or another.
     pub fn is_limited(&self, shard: ShardIndex) -> bool {
         self.shares[usize::from(shard.0)].is_limited()
     }
@@ -351,14 +397,41 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_shard_uses_only_its_share() {
+    fn a_shard_that_is_ill_uses_only_its_share() {
         let backlog = Backlog::new(16_000, 2, Position(1));
-        backlog.set_stopped(SHARD, true);
-        let taken: Vec<_> = std::iter::from_fn(|| backlog.reserve(960, SHARD, false).ok()).collect();
+        for limit in [Backlog::set_stopped, Backlog::set_slow, Backlog::set_held_back] {
+            limit(&backlog, SHARD, true);
+            let taken: Vec<_> = std::iter::from_fn(|| backlog.reserve(960, SHARD, false).ok()).collect();
 
-        assert_eq!(taken.len(), 7);
-        assert!(matches!(backlog.reserve(960, SHARD, false), Err(NoRoom::ShardShare { .. })));
-        assert!(backlog.reserve(960, ShardIndex(1), false).is_ok());
+            assert_eq!(taken.len(), 7);
+            assert!(matches!(backlog.reserve(960, SHARD, false), Err(NoRoom::ShardShare { .. })));
+            assert!(backlog.reserve(960, ShardIndex(1), false).is_ok());
+            limit(&backlog, SHARD, false);
+            assert!(backlog.reserve(960, SHARD, false).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_owed_to_others_is_parked_and_its_shard_has_it_all_the_same() {
+        let backlog = Backlog::new(1 << 20, 1, Position(1));
+        for position in 1..=4 {
+            open(&backlog, position, 100);
+        }
+        backlog.release([Position(1)]);
+        backlog.decided([Position(2)]);
+
+        assert_eq!(backlog.first_undecided(SHARD), Some(Position(3)));
+        backlog.park([Position(2)]);
+
+        assert_eq!(backlog.released_through(), Position(2));
+        assert_eq!((backlog.first_parked(SHARD), backlog.first_parked_undecided(SHARD)), (Some(Position(2)), None));
+        backlog.park([Position(3)]);
+        assert_eq!(backlog.first_parked_undecided(SHARD), Some(Position(3)));
+        backlog.decided([Position(3)]);
+        assert_eq!(backlog.first_parked_undecided(SHARD), None);
+        assert_eq!(backlog.waiting().0, 3);
+        backlog.release([Position(2), Position(3), Position(4)]);
+        assert_eq!((backlog.first_parked(SHARD), backlog.waiting()), (None, (0, 0)));
     }
 
     #[test]

@@ -306,3 +306,13 @@ pub(super) fn planted_outage(shard: &str) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// A planted fault: the shard's rows are not what they must be.
+#[cfg_attr(not(feature = "faults"), expect(clippy::unnecessary_wraps, unused_variables, reason = "no fault exists in this build"))]
+pub(super) fn planted_breach(shard: &str) -> Result<(), StoreError> {
+    #[cfg(feature = "faults")]
+    if crate::support::faults::is_broken(shard) {
+        return Err(StoreError::Unreadable { table: "posts", what: "a planted broken invariant".to_owned() });
+    }
+    Ok(())
+}

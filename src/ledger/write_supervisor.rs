@@ -4,11 +4,12 @@
 //! come from the couriers. Batches of lanes go out to workers, as many at once as the limit allows. Promise: the entries of a lane take
 //! effect in order, each once; no job is lost with a worker. Full: it stops reading the journal; couriers wait for a place.
 //!
-//! A job that fails because the database is down is tried again, with a growing pause, and never gives up. One that fails
-//! for no such reason, or panics, is tried three times; then its entries are tried one by one, and the one that fails alone is stored
-//! as a dead letter.
+//! A job that fails because the database is down is tried again, with a growing pause, and never gives up. One that panics is tried three
+//! times; then its entries are tried one by one, and the one that fails alone is stored as a dead letter. A database that breaks what must
+//! hold is not written to any more: the shard stops, and what was accepted for it waits.
 
 mod failures;
+mod pace;
 mod refill;
 
 use std::collections::{HashMap, VecDeque};
@@ -158,6 +159,10 @@ pub struct WriteSupervisor {
     dead_letters: u64,
     last_batch: Duration,
     down: Option<String>,
+    /// What it has in hand takes too long.
+    slow: bool,
+    /// The database broke what must hold: nothing more is begun until the next start.
+    broken: bool,
     draining: Option<Ticket<()>>,
 }
 
@@ -201,6 +206,8 @@ impl WriteSupervisor {
             dead_letters: 0,
             last_batch: Duration::ZERO,
             down: None,
+            slow: false,
+            broken: false,
             draining: None,
         }
     }
@@ -221,9 +228,10 @@ impl WriteSupervisor {
             self.finish_draining(context);
             return;
         }
-        if self.workers() == 0 {
+        if self.workers() == 0 || self.broken {
             return;
         }
+        self.look_at_pace();
         for entry in self.shard().take_urgent(URGENT_ROWS_MAX * 8) {
             self.queue(entry);
         }
@@ -337,16 +345,14 @@ impl WriteSupervisor {
         };
         match result {
             Ok(()) => self.committed(flight),
-            Err(error) if error.is_conflict() => self.conflicted(flight, &error),
-            Err(error) if error.is_shard_down() => self.shard_down(flight, &error, context),
-            Err(error) if error.is_fenced() => self.fenced(flight, context),
-            Err(error) => self.failed(flight, &error, context),
+            Err(error) => self.not_done(flight, &error, context),
         }
         self.step(context);
     }
 
     fn committed(&mut self, flight: InFlight) {
         let elapsed = flight.began.elapsed();
+        self.kept_pace(elapsed);
         metrics::histogram!("sosik_job_seconds", "job" => flight.job.name()).record(elapsed);
         metrics::counter!("sosik_job_rows_total", "job" => flight.job.name()).increment(flight.job.rows() as u64);
         match flight.job.as_ref() {
@@ -369,7 +375,7 @@ impl WriteSupervisor {
         }
         self.failures_in_row = 0;
         self.pause = PAUSE_FIRST;
-        if self.down.take().is_some() {
+        if !self.broken && self.down.take().is_some() {
             tracing::info!(shard = %self.shard().name, "the shard takes writes again");
             self.ledger.backlog.set_stopped(self.shard, false);
         }

@@ -49,6 +49,11 @@ impl JobError {
         matches!(self, Self::Store(error) if error.is_conflict())
     }
 
+    /// Whether the database cannot be trusted with this job nor with another.
+    pub fn is_broken_shard(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(error.kind(), StoreErrorKind::Invariant | StoreErrorKind::NewerSchema))
+    }
+
     /// Whether a lane or a cursor is not where it was known to be.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Fenced)
@@ -136,9 +141,7 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
     transaction.lanes_advance(&moves).await?;
     let mut transition = Transition::over(transaction.rows_load(&needs).await?);
     let happened: Vec<Vec<_>> = runs.iter().map(|run| decide(&mut transition, run)).collect();
-    if planted("apply::invariant_broken") {
-        return Err(JobError::Panicked("a planted broken invariant".to_owned()));
-    }
+    super::shard::planted_breach(&shard.name)?;
     let mut effects = transition.finish();
     let apart = planted("apply::counter_apart").then(|| std::mem::take(&mut effects.rows.counters));
     transaction.rows_save(&effects.rows).await?;
@@ -164,11 +167,11 @@ async fn apply_batch(ledger: &Ledger, shard: &Shard, runs: &[LaneRun]) -> Result
         outcomes.push(LaneOutcome { lane: run.lane, last, happened, events: of_run });
     }
     transaction.events_insert(&rows).await?;
+    let entries = runs.iter().flat_map(|run| &run.entries).filter(|entry| shard.may_be_retried(entry.write));
+    transaction.dead_letters_retried(&entries.map(|entry| (entry.write, entry.position)).collect::<Vec<_>>()).await?;
     fail::fail_point!("worker::before_commit");
     #[cfg(feature = "faults")]
     crate::support::faults::gate("worker::holds_transaction").await;
-    let entries = runs.iter().flat_map(|run| &run.entries).filter(|entry| shard.may_be_retried(entry.write));
-    transaction.dead_letters_retried(&entries.map(|entry| (entry.write, entry.position)).collect::<Vec<_>>()).await?;
     ledger.hot_posts.committing(shard.index, &moves, &effects.rows);
     transaction.commit().await?;
     fail::fail_point!("worker::after_commit");
@@ -257,11 +260,11 @@ async fn bury(ledger: &Ledger, shard: &Shard, run: &LaneRun, error: &str, died_a
         error: error.to_owned(),
         died_at,
     };
+    // Before an operator can see it.
+    shard.has_letter(entry.write);
     let mut transaction = shard.store.begin().await?;
     let moves = [LaneMove { lane: run.lane, known: run.known, next: entry.position }];
     transaction.lanes_advance(&moves).await?;
-    // Before an operator can see it.
-    shard.has_letter(entry.write);
     transaction.dead_letter_insert(&letter).await?;
     // Tells a replay what became of it, and takes its key to the author: a retry of the request must find it also after a restart.
     let mut event = set_aside(entry);

@@ -46,8 +46,21 @@ mod with_faults {
 
     /// Whether `store::unavailable` names this shard, or a file in which its name stands.
     pub fn is_unavailable(shard: &str) -> bool {
-        let named = |text: String| text == shard || std::fs::read_to_string(text).is_ok_and(|name| name == shard);
-        planted_text("store::unavailable").is_some_and(named)
+        planted_text("store::unavailable").is_some_and(|text| names(&text, shard))
+    }
+
+    /// The same of `apply::invariant_broken`.
+    pub fn is_broken(shard: &str) -> bool {
+        planted_text("apply::invariant_broken").is_some_and(|text| names(&text, shard))
+    }
+
+    /// The same of `store::sync_fails`; the file is gone afterwards, so that it happens once.
+    pub fn sync_fails(shard: &str) -> bool {
+        planted_text("store::sync_fails").is_some_and(|text| names(&text, shard) && std::fs::remove_file(text).is_ok())
+    }
+
+    fn names(text: &str, shard: &str) -> bool {
+        text == shard || std::fs::read_to_string(text).is_ok_and(|name| name == shard)
     }
 
     /// Whether the file that `store::read_only` names holds the name of this shard's file; nothing if the fault is not planted.

@@ -1,4 +1,4 @@
-//! What the supervisor does with a job that was not done: again, one by one, or as a dead letter.
+//! What the supervisor does with a job that was not done: again, one by one, as a dead letter, or not before the next start.
 //!
 //! A job and its error go in; the queue gets it back. Nothing is dropped here.
 
@@ -13,6 +13,7 @@ use crate::ledger::settlement;
 use crate::ledger::write_worker::{JobError, told};
 use crate::substrate::store::StoreError;
 use crate::substrate::store::rows::LaneRow;
+use crate::support::faults::planted;
 
 /// Tries of a job that fails without its database being down.
 const ATTEMPTS_MAX: u32 = 3;
@@ -22,7 +23,23 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 const FAILURES_UNTIL_STOPPED: u32 = 3;
 
 impl WriteSupervisor {
-    pub(super) fn shard_down(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
+    pub(super) fn not_done(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
+        if self.broken {
+            self.retries.push_back(Retry { job: flight.job, attempts: flight.attempts, delivery: flight.delivery });
+        } else if error.is_conflict() {
+            self.conflicted(flight, error);
+        } else if error.is_shard_down() {
+            self.shard_down(flight, error, context);
+        } else if error.is_fenced() {
+            self.fenced(flight, context);
+        } else if error.is_broken_shard() && !planted("supervisor::bury_broken") {
+            self.shard_broken(flight, error);
+        } else {
+            self.failed(flight, error, context);
+        }
+    }
+
+    fn shard_down(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
         self.failures += 1;
         self.failures_in_row += 1;
         let reason = told(error);
@@ -37,14 +54,31 @@ impl WriteSupervisor {
         self.pause(context);
     }
 
+    /// The database holds what it must not, and who writes on would build upon it, so nobody does. Nothing is wrong with the job: it is kept, and done
+    /// after the next start.
+    fn shard_broken(&mut self, flight: InFlight, error: &JobError) {
+        self.failures += 1;
+        self.broken = true;
+        self.shard().store.stop();
+        let reason = told(error);
+        tracing::error!(
+            shard = %self.shard().name, job = flight.job.name(), rows = flight.job.rows(), error = %reason,
+            "the shard's database broke what must hold, and gets no more writes: stop the server, mend the database or put a good copy \
+             in its place, and start again; what was accepted for it is kept and applied then"
+        );
+        self.down = Some(reason);
+        self.ledger.backlog.set_stopped(self.shard, true);
+        self.retries.push_back(Retry { job: flight.job, attempts: flight.attempts, delivery: flight.delivery });
+    }
+
     /// The database chose another transaction over this one. It chooses one of two, so that somebody always goes on.
-    pub(super) fn conflicted(&mut self, flight: InFlight, error: &JobError) {
+    fn conflicted(&mut self, flight: InFlight, error: &JobError) {
         tracing::debug!(shard = %self.shard().name, job = flight.job.name(), error = %told(error), "rolled back for another; again at once");
         metrics::counter!("sosik_conflicts_total", "shard" => self.shard().name.to_string()).increment(1);
         self.retries.push_back(Retry { job: flight.job, attempts: flight.attempts, delivery: flight.delivery });
     }
 
-    pub(super) fn failed(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
+    fn failed(&mut self, flight: InFlight, error: &JobError, context: &mut Context<Self>) {
         self.failures += 1;
         self.panics += u64::from(matches!(error, JobError::Panicked(_)));
         let (attempts, job) = (flight.attempts + 1, flight.job);
@@ -74,7 +108,7 @@ impl WriteSupervisor {
     }
 
     /// A lane or a cursor was further than we knew: a commit succeeded although its answer did not come. Look where the lanes are.
-    pub(super) fn fenced(&mut self, flight: InFlight, context: &mut Context<Self>) {
+    fn fenced(&mut self, flight: InFlight, context: &mut Context<Self>) {
         if let Some(ticket) = flight.delivery {
             if let Job::Deliver(parcels) = flight.job.as_ref() {
                 let relays = parcels.iter().flat_map(|parcel| &parcel.relays).map(|(_, relay)| relay);
@@ -91,7 +125,7 @@ impl WriteSupervisor {
             supervisor.paused = false;
             match rows {
                 Ok(rows) => supervisor.catch_up(&flight.job, &rows),
-                Err(error) => supervisor.shard_down(flight, &JobError::Store(error), context),
+                Err(error) => supervisor.not_done(flight, &JobError::Store(error), context),
             }
             supervisor.step(context);
         }));

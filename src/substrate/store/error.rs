@@ -23,6 +23,8 @@ pub enum StoreError {
     Database(#[source] DbErr),
     #[error("the shard's file could not do it")]
     Sqlite(#[source] rusqlite::Error),
+    #[error("the database gets no more writes before the next start: it broke what must hold")]
+    Stopped,
     #[error("the shard is a file, which has no server to ask")]
     NoServer,
     #[error("could not prepare the file {path}")]
@@ -97,6 +99,7 @@ impl StoreError {
             Self::Fenced => StoreErrorKind::Fenced,
             Self::NewerSchema { .. } => StoreErrorKind::NewerSchema,
             Self::NotForward
+            | Self::Stopped
             | Self::JoinedAlready { .. }
             | Self::SqliteTooOld { .. }
             | Self::SettingRefused { .. }
@@ -181,12 +184,34 @@ fn sqlite_kind(error: &rusqlite::Error) -> StoreErrorKind {
 
 /// PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL: the low byte of an extended code.
 fn sqlite_is_passing(code: u32) -> bool {
-    matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15)
+    matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15) && !FAILED_SYNCS.contains(&code)
 }
+
+/// IOERR_FSYNC and IOERR_DIR_FSYNC. Linux reports such a failure once and marks the pages clean: a second try would succeed and mean nothing.
+const FAILED_SYNCS: [u32; 2] = [1034, 1290];
 
 /// By class (<https://www.postgresql.org/docs/18/errcodes-appendix.html>): 08 connection, 28 not let in, 3D no such database,
 /// 40 rolled back for another, 53 out of disk, memory or connections, 55 lock or object in use, 57 an operator, 58 the
 /// system's I/O; and 25006, a server that only reads, and 25P03, a session that stood still in its transaction and was ended.
 fn postgres_is_passing(code: &str) -> bool {
     ["25006", "25P03"].contains(&code) || ["08", "28", "3D", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_sync_is_no_passing_error_of_the_disk() {
+        let kind = |code| StoreError::Sqlite(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)).kind();
+
+        // IOERR_WRITE, FULL, READONLY.
+        for passing in [778, 13, 8] {
+            assert_eq!(kind(passing), StoreErrorKind::Unavailable, "{passing}");
+        }
+        // IOERR_FSYNC, IOERR_DIR_FSYNC, CORRUPT, NOTADB.
+        for broken in [1034, 1290, 11, 26] {
+            assert_eq!(kind(broken), StoreErrorKind::Invariant, "{broken}");
+        }
+    }
 }

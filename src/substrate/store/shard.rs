@@ -1,6 +1,7 @@
 //! The door of one shard's database: opening it, its schema, who it is, and the two kinds of transactions.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Store {
     writer: Pool,
     reads: ReadSide,
     options: Arc<StoreOptions>,
+    /// It broke what must hold, or failed to make durable what was committed.
+    stopped: Arc<AtomicBool>,
     /// The name of its file, by which a fault is planted in one shard only.
     #[cfg(feature = "faults")]
     file: Arc<str>,
@@ -77,6 +80,7 @@ impl Store {
             writer: pools.writer,
             reads,
             options: Arc::new(options),
+            stopped: Arc::default(),
             #[cfg(feature = "faults")]
             file: backend.file_stem().into(),
         })
@@ -194,7 +198,16 @@ impl Store {
         fail::fail_point!("store::begin", |_| Err(StoreError::Database(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))));
         #[cfg(feature = "faults")]
         self.plant_read_only().await?;
-        Ok(WriteTx { link: self.reads.link(self.writer.begin_writing(self.patience()).await?), is_checked: false })
+        let link = self.reads.link(self.writer.begin_writing(self.patience()).await?);
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(StoreError::Stopped);
+        }
+        Ok(WriteTx { link, is_checked: false, stopped: Arc::clone(&self.stopped) })
+    }
+
+    /// What it holds cannot be trusted: nobody writes to it any more before the next start.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Where it is read.

@@ -218,9 +218,23 @@ impl FileTransaction {
 
     /// After `Ok` it is durable.
     pub(super) fn commit(self) -> Result<(), StoreError> {
-        self.session.with(|connection| connection.prepare_cached("COMMIT")?.raw_execute())?;
+        self.session.with(|connection| {
+            #[cfg(feature = "faults")]
+            plant_failed_sync(&self.session.pool.plan.path)?;
+            connection.prepare_cached("COMMIT")?.raw_execute()
+        })?;
         Ok(())
     }
+}
+
+/// A planted fault: the disk does not take a commit, once.
+#[cfg(feature = "faults")]
+fn plant_failed_sync(path: &Path) -> Result<(), rusqlite::Error> {
+    let shard = path.file_stem().unwrap_or_default().to_string_lossy();
+    if crate::support::faults::sync_fails(&shard) {
+        return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC), None));
+    }
+    Ok(())
 }
 
 fn values_of(statement: &Statement) -> &[Value] {

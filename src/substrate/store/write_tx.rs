@@ -1,11 +1,14 @@
 //! One transaction that writes: all of it is kept, or nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::vocabulary::ids::{Position, WriteId};
 use crate::vocabulary::owner::Lane;
 
 use super::accounts::{Accounts, Names, Sessions};
 use super::comments::{CommentCounts, CommentLikes, Comments};
-use super::error::StoreError;
+use super::error::{StoreError, StoreErrorKind};
 use super::inbox::PreferencesTable;
 use super::lanes::{self, LaneMove};
 use super::link::Link;
@@ -20,6 +23,8 @@ pub struct WriteTx {
     pub(super) link: Link,
     /// Its database carries the expected epoch.
     pub(super) is_checked: bool,
+    /// Whether its database gets no further transaction that writes.
+    pub(super) stopped: Arc<AtomicBool>,
 }
 
 impl WriteTx {
@@ -87,20 +92,26 @@ impl WriteTx {
         dead_letters::delete(&self.link, write, position).await
     }
 
-    /// After `Ok` it is durable. After an error it may be or not: the lanes say.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        fail::fail_point!("store::commit");
-        #[cfg(feature = "faults")]
-        crate::support::faults::slow_commit().await;
     /// These writes take effect at these positions: takes away the letters of those that died before.
     pub async fn dead_letters_retried(&mut self, retried: &[(WriteId, Position)]) -> Result<(), StoreError> {
         dead_letters::delete_retried(&self.link, retried).await
     }
 
+    /// After `Ok` it is durable. After an error it may be or not: the lanes say.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        fail::fail_point!("store::commit");
+        #[cfg(feature = "faults")]
+        crate::support::faults::slow_commit().await;
         if !self.is_checked {
             check_epoch(&self.link).await?;
         }
-        self.link.commit().await?;
+        if let Err(error) = self.link.commit().await {
+            // A second try could succeed without anything being durable.
+            if error.kind() == StoreErrorKind::Invariant {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            return Err(error);
+        }
         fail::fail_point!("store::committed");
         Ok(())
     }

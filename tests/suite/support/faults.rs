@@ -84,8 +84,15 @@ pub(crate) const COUNTER_APART: &str = "apply::counter_apart";
 pub(crate) const BETWEEN_ROWS_AND_COUNTERS: &str = "apply::between_rows_and_counters";
 /// ledger worker: between the rows and the events row of a batch. A place to die.
 pub(crate) const BETWEEN_ROWS_AND_EVENTS: &str = "worker::between_rows_and_events";
-/// ledger: with `return`, the application of an entry finds a broken invariant. The shard must stop, the process must say so.
+/// app: with `return`, the journal's room waits for what is owed to a shard that is gone. Breaks G11.
+pub(crate) const LEAVE_OWED: &str = "keeper::leave_owed";
+/// journal: with `return`, what is read again of a write is not what was written. The process must end.
+pub(crate) const DAMAGED: &str = "journal::damaged";
+/// ledger: with `return(FILE)`, each application of entries on the shard whose name stands in FILE finds a broken invariant. The shard must
+/// stop and say so.
 pub(crate) const INVARIANT_BROKEN: &str = "apply::invariant_broken";
+/// ledger supervisor: with `return`, entries that meet a broken invariant become dead letters. Breaks G10.
+pub(crate) const BURY_BROKEN: &str = "supervisor::bury_broken";
 /// ledger relay: with `return`, the destination's cursor is not compared, so that relayed rows are written again with their counts.
 pub(crate) const SKIP_CURSOR: &str = "relay::skip_cursor";
 /// ledger worker: with `return`, posts are saved on the next shard as well. Breaks C10.
@@ -172,6 +179,9 @@ pub(crate) const SHARD_HANGS: &str = "store::hold";
 pub(crate) const SHARD_READ_ONLY: &str = "store::read_only";
 /// store: with `return(FILE)`, whoever begins something on the file of the shard whose name stands in FILE hangs, and his thread with him.
 pub(crate) const FILE_HANGS: &str = "store::file_hangs";
+/// store: with `return(FILE)`, the disk does not take one commit of the shard whose name stands in FILE, which is taken away. It must get no
+/// further one.
+pub(crate) const SHARD_SYNC_FAILS: &str = "store::sync_fails";
 /// store: with `return(MS)`, each commit takes that much longer.
 pub(crate) const SLOW_COMMIT: &str = "store::slow_commit";
 /// ledger census: with `return(MS)`, each page of a walk over everything comes that much later.
@@ -215,6 +225,8 @@ pub(crate) const TELL_EVERYBODY: &str = "stream::tell_everybody";
 pub(crate) const REPEAT_ID: &str = "snowflake::repeat";
 /// support snowflake: with `return`, the reserved-until time is neither written nor read. Breaks G13.
 pub(crate) const SKIP_RESERVATION: &str = "snowflake::skip_reservation";
+/// support snowflake: with `1*off->return`, the disk has no room for a reservation after that of the start.
+pub(crate) const NO_ROOM_FOR_IDS: &str = "snowflake::full";
 /// support clock: with `return(MS)`, the system clock is that many milliseconds off (negative: behind). Read at each call.
 pub(crate) const CLOCK_OFFSET: &str = "clock::offset";
 
@@ -225,8 +237,6 @@ pub(crate) const ACCEPT_NEWER_DATA: &str = "store::accept_newer_data";
 
 /// A gate at a planted place: while it is closed, the first who comes there waits at it.
 pub(crate) struct Gate {
-/// support snowflake: with `1*off->return`, the disk has no room for a reservation after that of the start.
-pub(crate) const NO_ROOM_FOR_IDS: &str = "snowflake::full";
     folder: tempfile::TempDir,
 }
 

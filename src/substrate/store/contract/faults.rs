@@ -137,6 +137,20 @@ async fn a_missing_table_stops_the_shard() {
     assert_eq!(refused.kind(), StoreErrorKind::Invariant, "{refused:?}");
 }
 
+#[tokio::test]
+async fn a_stopped_shard_gets_no_more_writes_whoever_asks_and_is_read() {
+    let shard = TestShard::sqlite().await;
+    let other = shard.store.clone();
+    save(&other, &one_like()).await.expect("saves");
+
+    shard.store.stop();
+
+    let refused = save(&other, &one_like()).await.expect_err("stopped");
+    assert!(matches!(refused, StoreError::Stopped) && refused.kind() == StoreErrorKind::Invariant, "{refused:?}");
+    assert!(other.complete_to_raise(Position(1)).await.is_err());
+    assert_eq!(other.snapshot().await.expect("a snapshot").lanes().await.expect("lanes").len(), usize::from(LANES));
+}
+
 /// Catches a snapshot on a connection that could write.
 #[tokio::test]
 async fn what_reads_cannot_write() {
