@@ -1,5 +1,5 @@
-//! Gives back the journal's room, and never what a shard might need again: parks what waits for a stopped shard, has each shard write down
-//! how far it is complete, and trims once their standbys have that too.
+//! Gives back the journal's room, and never what a shard might need again: parks what waits for a stopped shard, and what others owe it, has
+//! each shard write down how far it is complete, and trims once their standbys have that too. A journal that is damaged ends the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, Shard};
 use crate::substrate::journal::expectations::{Expectations, ExpectationsError, Expected};
 use crate::substrate::journal::{ReadError, Record};
 use crate::support::chain::Chain;
+use crate::support::fail_stop;
 use crate::support::faults::planted;
 use crate::vocabulary::command::Entry;
 use crate::vocabulary::ids::Position;
@@ -30,6 +31,9 @@ struct JournalKeeper {
     expectations: Arc<Expectations>,
     bytes_max: u64,
     shards: Vec<Kept>,
+    /// Up to where all was released at the last look, and for how many looks in a row.
+    released: Position,
+    still: u32,
 }
 
 /// What is known of one shard.
@@ -41,6 +45,8 @@ struct Kept {
     recorded: Position,
     /// All its entries in the main segments up to here, above what is expected, are parked.
     parked: Position,
+    /// All that it owes to others is parked, up to here.
+    owed: Position,
     /// How many looks in a row it has not come to where the journal could be trimmed: it could not write it down, or no standby has it.
     behind: u32,
 }
@@ -57,10 +63,11 @@ enum KeepError {
 pub(super) fn start(ledger: &Arc<Ledger>, expectations: Arc<Expectations>, bytes_max: u64, tasks: &mut Tasks) {
     let kept = |shard: &Shard| {
         let expected = expectations.of(&shard.name).unwrap_or_default();
-        Kept { expected, recorded: expected.complete_to, parked: Position::START, behind: 0 }
+        Kept { expected, recorded: expected.complete_to, parked: Position::START, owed: Position::START, behind: 0 }
     };
     let shards = ledger.shards.iter().map(kept).collect();
-    let mut keeper = JournalKeeper { ledger: Arc::clone(ledger), expectations, bytes_max, shards };
+    let (ledger, released, still) = (Arc::clone(ledger), Position::START, 0);
+    let mut keeper = JournalKeeper { ledger, expectations, bytes_max, shards, released, still };
     tasks.start("keeping the journal", async move {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -70,6 +77,11 @@ pub(super) fn start(ledger: &Arc<Ledger>, expectations: Arc<Expectations>, bytes
             // Whoever ends the process ends this in the middle: each step is durable before the next one rests on it.
             let Some(back) = aside(keeper, JournalKeeper::look_after_parking).await else { return };
             keeper = back;
+            if keeper.is_crowded() && keeper.stands_still() {
+                keeper.complete_each().await;
+                let Some(back) = aside(keeper, JournalKeeper::park_owed).await else { return };
+                keeper = back;
+            }
             let Some(through) = keeper.ledger.journal.trimmable(keeper.ledger.backlog.released_through()) else { continue };
             let through = keeper.complete(through).await;
             let Some(back) = aside(keeper, move |keeper| keeper.trim(through)).await else { return };
@@ -85,7 +97,7 @@ async fn aside(
 ) -> Option<JournalKeeper> {
     let done = tokio::task::spawn_blocking(move || {
         if let Err(error) = work(&mut keeper) {
-            tracing::error!(error = %Chain(&error), "could not give back the journal's room");
+            told(&error);
         }
         keeper
     });
@@ -96,17 +108,39 @@ async fn aside(
     }
 }
 
+fn told(error: &KeepError) {
+    if let KeepError::Journal(damage) = error
+        && damage.is_damage()
+    {
+        fail_stop(damage, "the journal is damaged; stopping, so that nothing of it is given back or copied");
+    }
+    tracing::error!(error = %Chain(error), "could not give back the journal's room");
+}
+
 impl JournalKeeper {
+    fn is_crowded(&self) -> bool {
+        self.ledger.journal.disk_bytes() > self.bytes_max / PARK_ABOVE_PART
+    }
+
+    /// One shard's trouble is not the others'.
     fn look_after_parking(&mut self) -> Result<(), KeepError> {
         let ledger = Arc::clone(&self.ledger);
-        let crowded = ledger.journal.disk_bytes() > self.bytes_max / PARK_ABOVE_PART;
+        let crowded = self.is_crowded();
         for shard in &ledger.shards {
-            if crowded && self.is_out(shard) {
-                self.park(shard)?;
+            let parked = if crowded && self.is_out(shard) { self.park(shard) } else { Ok(()) };
+            if let Err(error) = parked.and_then(|()| self.trim_parked(shard)) {
+                told(&error);
             }
-            self.trim_parked(shard)?;
         }
         Ok(())
+    }
+
+    /// Whether nothing was released for so long that whoever owes something to a shard that is gone may be what holds it up.
+    fn stands_still(&mut self) -> bool {
+        let released = self.ledger.backlog.released_through();
+        self.still = if released == self.released { self.still.saturating_add(1) } else { 0 };
+        self.released = released;
+        self.still >= BEHIND_MAX && released < self.ledger.journal.durable() && !planted("keeper::leave_owed")
     }
 
     /// Whether the others must not wait for this one.
@@ -119,18 +153,36 @@ impl JournalKeeper {
     fn park(&mut self, shard: &Shard) -> Result<(), KeepError> {
         let at = usize::from(shard.index.0);
         let complete_to = self.shards[at].expected.complete_to;
-        let mut from = self.shards[at].parked.next().max(self.ledger.journal.first());
-        while from <= self.ledger.journal.durable() {
-            let records = self.ledger.journal.read(from, PARK_READ_BYTES)?;
-            let Some(last) = records.last().map(|record| record.position) else { break };
-            let needed: Vec<Record> =
-                records.into_iter().filter(|record| record.position > complete_to && self.is_of(record, shard)).collect();
-            self.ledger.journal.park(&shard.name, &needed)?;
-            self.ledger.backlog.park(needed.iter().map(|record| record.position));
+        while let Some(last) = self.park_some(shard, self.shards[at].parked, self.ledger.journal.durable(), complete_to)? {
             self.shards[at].parked = last;
-            from = last.next();
         }
         Ok(())
+    }
+
+    /// Copies what waits only for rows that are owed to a shard that is gone: its own shard has it, and the others' room must come back.
+    fn park_owed(&mut self) -> Result<(), KeepError> {
+        let ledger = Arc::clone(&self.ledger);
+        for shard in &ledger.shards {
+            let at = usize::from(shard.index.0);
+            let until = self.shards[at].expected.complete_to;
+            while let Some(last) = self.park_some(shard, self.shards[at].owed, until, until)? {
+                self.shards[at].owed = last;
+            }
+        }
+        Ok(())
+    }
+
+    /// Parks what of the next records, up to `until`, is the shard's and waits, or is above `complete_to`. Says up to where it looked.
+    fn park_some(&self, shard: &Shard, after: Position, until: Position, complete_to: Position) -> Result<Option<Position>, KeepError> {
+        let (journal, backlog) = (&self.ledger.journal, &self.ledger.backlog);
+        let from = after.next().max(journal.first());
+        let records = if from <= until { journal.read(from, PARK_READ_BYTES)? } else { Vec::new() };
+        let Some(last) = records.last().map(|record| record.position.min(until)) else { return Ok(None) };
+        let is_needed = |position| position <= until && (position > complete_to || backlog.is_waiting(position));
+        let needed: Vec<Record> = records.into_iter().filter(|record| is_needed(record.position) && self.is_of(record, shard)).collect();
+        journal.park(&shard.name, &needed)?;
+        backlog.park(needed.iter().map(|record| record.position));
+        Ok(Some(last))
     }
 
     fn is_of(&self, record: &Record, shard: &Shard) -> bool {
@@ -142,6 +194,18 @@ impl JournalKeeper {
         let done = self.ledger.backlog.first_parked(shard.index).map_or(through, |first| Position(first.0 - 1));
         let complete_to = self.shards[usize::from(shard.index.0)].expected.complete_to;
         Ok(self.ledger.journal.trim_parked(&shard.name, done.min(complete_to))?)
+    }
+
+    /// Has each shard that is not out write down that it has all before the first entry that it has not applied.
+    async fn complete_each(&mut self) {
+        let ledger = Arc::clone(&self.ledger);
+        let durable = ledger.journal.durable();
+        let asked = ledger.shards.iter().zip(&self.shards).map(|(shard, kept)| {
+            let has = ledger.backlog.first_undecided(shard.index).map_or(durable, |first| Position(first.0 - 1));
+            let (ledger, out) = (&ledger, self.is_out(shard));
+            async move { if out { *kept } else { complete_one(ledger, shard, *kept, has).await } }
+        });
+        self.shards = join_all(asked).await;
     }
 
     /// Has the shards write down that they have all up to `through`; says how far all of them have, or what they lack is parked.
@@ -167,9 +231,9 @@ pub(super) async fn record_complete(ledger: &Ledger, patience: Duration) {
     let _late = tokio::time::timeout(patience, join_all(asked)).await;
 }
 
-/// Has a shard write down that it has all up to `through`, but for what waits for it in its parking segments; says up to where.
+/// Has a shard write down that it has all up to `through`, but for what it has to apply from its parking segments; says up to where.
 async fn record_one(ledger: &Ledger, shard: &Shard, through: Position) -> Option<Position> {
-    let has = ledger.backlog.first_parked(shard.index).map_or(through, |parked| through.min(Position(parked.0 - 1)));
+    let has = ledger.backlog.first_parked_undecided(shard.index).map_or(through, |parked| through.min(Position(parked.0 - 1)));
     match shard.store.complete_to_raise(has).await {
         Ok(()) => Some(has),
         Err(error) => {

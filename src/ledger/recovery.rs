@@ -147,6 +147,7 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
     // Its state can be asked for at once; what it came to is known when its lane's events were read.
     ledger.writes.accepted(entry.write, Waiting { position, locator: record.locator, shard });
     if position <= applied {
+        ledger.backlog.decided([position]);
         beginnings[at].unsure.entry(lane).or_default().insert(position, without_text(&entry));
         return Ok(());
     }

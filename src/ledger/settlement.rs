@@ -47,6 +47,7 @@ pub fn batch_committed(ledger: &Ledger, shard: ShardIndex, moves: Vec<LaneMove>,
 pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>], outcome: LaneOutcome) {
     let now = ledger.clock.now();
     ledger.shard(shard).applied(outcome.lane, outcome.last);
+    owe(ledger, &outcome.events);
     if !ledger.is_staged(shard, outcome.lane) {
         let released = lane_seen(ledger, shard, entries, outcome, None);
         return standbys::release(ledger, shard, released);
@@ -63,6 +64,14 @@ pub fn lane_committed(ledger: &Ledger, shard: ShardIndex, entries: &[Arc<Entry>]
     standbys::when_seen(ledger, shard, move |ledger| drop(lane_seen(ledger, shard, &entries, outcome, Some(now))));
     // Behind the news of it: what is laid over his reads for its author is read from the journal.
     standbys::release(ledger, shard, released);
+}
+
+/// What these events owe to others, their shard needs no more of the journal for.
+fn owe(ledger: &Ledger, events: &[Event]) {
+    let mut owing = events.iter().filter(|event| !event.relays.is_empty()).map(|event| event.position).peekable();
+    if owing.peek().is_some() {
+        ledger.backlog.decided(owing);
+    }
 }
 
 /// Not everybody sees it yet: what its author is told already.
@@ -210,6 +219,7 @@ pub fn found_applied(ledger: &Ledger, shard: ShardIndex, lane: Lane, position: P
         }
     }
     let unsure = entries.iter().map(|entry| (entry.position, without_text(entry))).collect();
+    ledger.backlog.decided(entries.iter().map(|entry| entry.position));
     ledger.shard(shard).applied(lane, position);
     ledger.shard(shard).tell_courier_to_look(Look { lane, position, unsure });
 }
@@ -291,6 +301,7 @@ pub fn marked_read(ledger: &Ledger, inboxes: &[(UserId, InboxState)]) {
 /// An entry could not be applied and is a dead letter now.
 pub fn buried(ledger: &Ledger, shard: ShardIndex, lane: Lane, entry: &Entry, event: Event) {
     set_aside(ledger, entry);
+    owe(ledger, std::slice::from_ref(&event));
     let position = event.position;
     let owed = if event.relays.is_empty() {
         standbys::release(ledger, shard, [position]);

@@ -40,6 +40,7 @@ mod old_copies;
 mod operations;
 mod order;
 mod overload;
+mod owed_room;
 mod own_writes;
 mod placement;
 mod postgres;
