@@ -55,6 +55,17 @@ async fn likes_take(ann: &Person, post: &str) -> Duration {
     began.elapsed()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_beside_a_server_that_is_gone_ends_in_time() {
+    let Some((mut server, cluster)) = server_with_a_cluster_apart(Settings::default()).await else { return };
+    let (ann, here, _) = posts_here_and_there(&server).await;
+    cluster.crash();
+    ann.like(&here).send().await.expect(202);
+
+    assert_eq!(server.terminate().await.code(), Some(0));
+    cluster.start_again();
+}
+
 /// Whether, beside a shard whose server is ill, the others go on, what comes for it is accepted, and all of it is there once when it is well.
 async fn delays_only_its_shard(settings: Settings, ill: impl FnOnce(&Cluster), well: impl FnOnce(&Cluster)) {
     let Some((server, cluster)) = server_with_a_cluster_apart(settings).await else { return };

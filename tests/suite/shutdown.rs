@@ -73,6 +73,33 @@ async fn control_a_process_that_dies_of_the_signal_is_caught() {
 }
 
 #[tokio::test]
+async fn a_signal_ends_a_start_that_waits_for_a_database() {
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://sosik@{}/none", silent.local_addr().expect("an address"));
+    let mut server = Server::start().await;
+    server.terminate().await;
+    server.settings =
+        Settings::default().with("shards.members", &format!("[{{name=\"s1\", url=\"{url}\"}}]")).with("postgres.connect_timeout", "60s");
+    std::fs::remove_dir_all(server.data()).expect("removed");
+    let mut command = server.command(&["serve", "--bind", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]);
+    let mut child = command.spawn().expect("the binary can be run");
+    let (_held, _) = silent.accept().expect("it connects");
+
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).expect("signalled");
+
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("its state") {
+            break status;
+        }
+        assert!(began.elapsed() < STOP_TIMEOUT, "it goes on starting");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_second_signal_and_an_idle_connection_do_not_hold_the_stop() {
     let mut server = Server::start().await;
     let idle = tokio::net::TcpStream::connect(server.address.authority()).await.expect("a connection");

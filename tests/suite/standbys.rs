@@ -98,3 +98,17 @@ async fn without_its_standby_a_shard_fills_its_share_of_the_journal_and_is_refus
     nothing_is_held(&ann).await;
     ann.like(&here).wait(30).send().await.expect(200);
 }
+
+/// Catches a stop that waits for connections which nobody gives back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_in_time_after_the_primary_has_gone_and_its_standby_is_none_any_more() {
+    let Some(mut followed) = Followed::start(Settings::default()).await else { return };
+    let ann = followed.join(false).await;
+    let post = followed.publish(&ann).await;
+    followed.fail_over();
+    ann.like(&post).send().await.expect(202);
+    let noticed = async || followed.server.log().contains("is no standby").then_some(());
+    within(UP_TO_DATE_WITHIN, "the standby to be looked at", noticed).await;
+
+    assert_eq!(followed.server.terminate().await.code(), Some(0));
+}
