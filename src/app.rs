@@ -52,6 +52,7 @@ use crate::stream::desk::Above;
 use crate::substrate::bus::LocalBus;
 use crate::substrate::journal::expectations::Expectations;
 use crate::substrate::store::FIRST_EPOCH;
+use crate::substrate::store::rows::LaneRow;
 use crate::support::auth::hashing::{HashingLimits, HashingPool};
 use crate::support::auth::issuers::Issuers;
 use crate::support::auth::keys::KeyRing;
@@ -65,6 +66,7 @@ use crate::support::data_folder::{DataFolder, claim_worker};
 use crate::support::processors;
 use crate::support::snowflake::IdMaker;
 use crate::support::telemetry::Telemetry;
+use crate::vocabulary::ids::Position;
 
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
@@ -163,10 +165,8 @@ impl App {
             shards: opened.shards,
             journal: opened.journal,
         });
-        let mut beginnings = recover(&ledger, &opened.lanes, runtime).await?;
-        for (shard, beginning) in
-            ledger.shards.iter().zip(&mut beginnings).filter(|(shard, _)| opened.taken_over[usize::from(shard.index.0)])
-        {
+        let mut beginnings = recover(&ledger, &opened.lanes, &opened.expectations, runtime).await?;
+        for (shard, beginning) in ledger.shards.iter().zip(&mut beginnings) {
             shard.reader.reopening().wait_for(std::mem::take(&mut beginning.unapplied));
         }
 
@@ -335,11 +335,14 @@ fn watch_primaries(config: &Config, ledger: &Arc<Ledger>, expectations: &Arc<Exp
 
 async fn recover(
     ledger: &Arc<Ledger>,
-    lanes: &Arc<Vec<Vec<crate::substrate::store::rows::LaneRow>>>,
+    lanes: &Arc<Vec<Vec<LaneRow>>>,
+    expectations: &Expectations,
     runtime: &Handle,
 ) -> Result<Vec<recovery::Beginning>, StartError> {
+    let of = |shard: &Shard| expectations.of(&shard.name).map(|expected| expected.read_from).unwrap_or_default();
+    let read_from: Vec<Position> = ledger.shards.iter().map(of).collect();
     let (ledger, lanes) = (Arc::clone(ledger), Arc::clone(lanes));
-    let recovered = runtime.spawn_blocking(move || recovery::recover(&ledger, &lanes)).await;
+    let recovered = runtime.spawn_blocking(move || recovery::recover(&ledger, &lanes, &read_from)).await;
     recovered.map_err(StartError::while_doing("read the journal"))?.map_err(StartError::while_doing("recover from the journal"))
 }
 

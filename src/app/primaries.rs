@@ -7,10 +7,12 @@ use futures_util::future::join_all;
 
 use super::StartError;
 use crate::ledger::recovery::check_complete;
+use crate::substrate::journal::Journal;
 use crate::substrate::journal::expectations::{Expectations, Expected};
 use crate::substrate::store::{Choice, PrimarySight, ShardIdentity, Store, StoreError, StoreOptions, Tenure, choose, look_at_primary};
 use crate::support::chain::Chain;
 use crate::support::config::PostgresUrl;
+use crate::support::faults::planted;
 use crate::vocabulary::ids::Position;
 
 /// A host that was chosen.
@@ -51,33 +53,33 @@ pub(super) async fn find(hosts: &[PostgresUrl], options: &StoreOptions, expected
     }
 }
 
-/// A shard is what the journal expects of it; or it is new to the journal, and from now on expected to be what it is. Says whether another primary
-/// has taken over. After this the store is written to under the shard's epoch alone.
+/// A shard is what the journal expects of it; or it is new to the journal, and from now on expected to be what it is. After this the store is
+/// written to under the shard's epoch alone.
 pub(super) async fn meet(
     name: &str,
     store: &Store,
     identity: &ShardIdentity,
     timeline: Option<u32>,
-    first: Position,
+    journal: &dyn Journal,
     expectations: &Expectations,
-) -> Result<bool, StartError> {
+) -> Result<(), StartError> {
     let found = Tenure { epoch: identity.epoch, timeline };
     let Some(expected) = expectations.of(name) else {
-        let before_journal = Position(first.0.saturating_sub(1));
+        let before_journal = Position(journal.first().0.saturating_sub(1));
         let doing = StartError::while_doing::<StoreError>(&format!("write down how far the shard {name} is"));
         store.complete_to_raise(before_journal).await.map_err(doing)?;
-        expect(expectations, name, Expected { tenure: found, complete_to: before_journal })?;
+        expect(expectations, name, Expected { tenure: found, complete_to: before_journal, ..Expected::default() })?;
         take_up(store, found);
-        return Ok(false);
+        return Ok(());
     };
     check_complete(name, identity.complete_to, expected.complete_to).map_err(StartError::while_doing("match journal and shards"))?;
     let is_half_raised = found.epoch + 1 == expected.tenure.epoch;
     let is_other = expected.tenure.timeline.is_some() && expected.tenure.timeline != timeline;
     if is_other || is_half_raised {
         let epoch = if is_half_raised { expected.tenure.epoch } else { expected.tenure.epoch + 1 };
-        let next = Expected { tenure: Tenure { epoch, timeline }, complete_to: expected.complete_to };
+        let next = Expected { tenure: Tenure { epoch, timeline }, read_from: journal.durable(), ..expected };
         raise(name, store, found, next, expectations).await?;
-        return Ok(true);
+        return Ok(());
     }
     if found.epoch != expected.tenure.epoch {
         let other = StoreError::OtherEpoch { found: found.epoch, expected: expected.tenure.epoch };
@@ -85,12 +87,14 @@ pub(super) async fn meet(
     }
     expect(expectations, name, Expected { tenure: found, ..expected })?;
     take_up(store, found);
-    Ok(false)
+    Ok(())
 }
 
-/// Writes down the new epoch with the journal, and only then in the database; the store is used under it from then on.
+/// Writes down the new epoch with the journal, and only then in the database; the store is used under it from then on. What readers have to wait
+/// for is written down with it: an interrupted takeover, or one by a command, is finished by a later start.
 pub async fn raise(name: &str, store: &Store, found: Tenure, next: Expected, expectations: &Expectations) -> Result<(), StartError> {
-    expect(expectations, name, next)?;
+    let told = if planted("failover::forget_readers") { Expected { read_from: Position::START, ..next } } else { next };
+    expect(expectations, name, told)?;
     fail::fail_point!("failover::expected");
     let doing = StartError::while_doing::<StoreError>(&format!("raise the epoch of the shard {name}"));
     store.epoch_raise(found.epoch, next.tenure.epoch, next.complete_to).await.map_err(doing)?;

@@ -36,8 +36,6 @@ const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 pub(super) struct Opened {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) expectations: Arc<Expectations>,
-    /// Whether each shard has another primary than before.
-    pub(super) taken_over: Vec<bool>,
     pub(super) shards: Vec<Shard>,
     pub(super) hot_posts: Arc<HotPosts>,
     /// Where each shard's lanes are.
@@ -144,12 +142,11 @@ pub(super) async fn open(config: &Config, folder: &Path, reads_run_on: &Handle) 
         tracing::warn!(?cut, "the journal's tail was torn, never acknowledged, and was cut off");
     }
     let journal: Arc<dyn Journal> = Arc::new(opened.journal);
-    let mut taken_over = Vec::with_capacity(stores.len());
     for ((name, store, identity, lanes), timeline) in stores.iter().zip(timelines) {
         // Nothing is written into a shard of another journal.
         check_shard(name, identity.journal, journal.id(), journal.durable().next(), lanes)
             .map_err(StartError::while_doing("match journal and shards"))?;
-        taken_over.push(primaries::meet(name, store, identity, timeline, journal.first(), &expectations).await?);
+        primaries::meet(name, store, identity, timeline, journal.as_ref(), &expectations).await?;
     }
 
     let hot_posts = Arc::new(HotPosts::new(config.cache.capacity / 2, stores.len()));
@@ -173,5 +170,5 @@ pub(super) async fn open(config: &Config, folder: &Path, reads_run_on: &Handle) 
         shards.push(shard);
         all_lanes.push(lanes);
     }
-    Ok(Opened { journal, expectations: Arc::new(expectations), taken_over, shards, hot_posts, lanes: Arc::new(all_lanes) })
+    Ok(Opened { journal, expectations: Arc::new(expectations), shards, hot_posts, lanes: Arc::new(all_lanes) })
 }

@@ -49,7 +49,9 @@ pub struct Beginning {
     pub lanes: Lanes,
     /// Nothing that waits for this shard is at or before it.
     pub cursor: Position,
-    /// The last entry of each lane that is not applied yet.
+    /// Readers are let in when the shard has all that the journal held up to here.
+    pub read_from: Position,
+    /// The last entry of each lane up to there that is not applied yet.
     pub unapplied: HashMap<Lane, Position>,
     /// Applied entries of which only the events know what they came to.
     pub unsure: HashMap<Lane, Unsure>,
@@ -85,11 +87,11 @@ pub fn check_complete(shard: &str, complete_to: Option<Position>, expected: Posi
     Err(RecoveryError::Incomplete { shard: shard.to_owned(), complete_to, expected })
 }
 
-/// Reads the whole journal, parked entries too, into the ledger's books. `lanes` is where each shard's lanes are, in the order of the shards.
-/// Blocking: call it where that is allowed, before anything is served.
-pub fn recover(ledger: &Ledger, lanes: &[Vec<LaneRow>]) -> Result<Vec<Beginning>, RecoveryError> {
+/// Reads the whole journal, parked entries too, into the ledger's books. `lanes` is where each shard's lanes are, and `read_from` what its
+/// readers wait for, in the order of the shards. Blocking: call it where that is allowed, before anything is served.
+pub fn recover(ledger: &Ledger, lanes: &[Vec<LaneRow>], read_from: &[Position]) -> Result<Vec<Beginning>, RecoveryError> {
     let first = ledger.journal.first();
-    let mut beginnings: Vec<Beginning> = lanes.iter().map(|rows| beginning(rows, first)).collect();
+    let mut beginnings: Vec<Beginning> = lanes.iter().zip(read_from).map(|(rows, read_from)| beginning(rows, first, *read_from)).collect();
     for shard in &ledger.shards {
         let mut after = Position::START;
         loop {
@@ -113,14 +115,14 @@ pub fn recover(ledger: &Ledger, lanes: &[Vec<LaneRow>]) -> Result<Vec<Beginning>
     Ok(beginnings)
 }
 
-fn beginning(rows: &[LaneRow], first: Position) -> Beginning {
+fn beginning(rows: &[LaneRow], first: Position, read_from: Position) -> Beginning {
     let mut lanes = Lanes::default();
     for row in rows {
         lanes.set_applied(row.lane, row.applied);
     }
     // The lowest mark of a lane is where its shard must read on: what is above it in other lanes is skipped when it comes.
     let lowest = rows.iter().map(|row| row.applied).min().unwrap_or_default();
-    Beginning { lanes, cursor: lowest.max(Position(first.0.saturating_sub(1))), unapplied: HashMap::new(), unsure: HashMap::new() }
+    Beginning { lanes, cursor: lowest.max(Position(first.0.saturating_sub(1))), read_from, ..Beginning::default() }
 }
 
 fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], record: Record, parked: bool) -> Result<(), RecoveryError> {
@@ -151,7 +153,9 @@ fn take(ledger: &Ledger, lanes: &[Vec<LaneRow>], beginnings: &mut [Beginning], r
         beginnings[at].unsure.entry(lane).or_default().insert(position, without_text(&entry));
         return Ok(());
     }
-    beginnings[at].unapplied.insert(lane, position);
+    if position <= beginnings[at].read_from {
+        beginnings[at].unapplied.insert(lane, position);
+    }
     if lane.is_urgent() {
         ledger.shard(shard).push_urgent(entry);
     } else if parked {

@@ -1,7 +1,7 @@
 //! Reads of a shard on a new primary: they wait until it has again what the journal held when it took over, since readers may have seen that.
 //!
-//! The last entry of each lane goes in before anything is served; applied positions follow. Until all are reached, reads are refused as of a
-//! shard that is down.
+//! The last entry of each lane goes in before anything is served, at this start and at each later one until they are there; applied positions
+//! follow. Until all are reached, reads are refused as of a shard that is down.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::support::lock::lock;
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::Lane;
 
-/// What is still to be reached; nothing on a shard that was not taken over.
+/// What is still to be reached; nothing on a shard that has it all.
 #[derive(Debug, Default)]
 pub struct Reopening {
     is_closed: AtomicBool,

@@ -1,6 +1,7 @@
 //! G1, G2 and G7 when a standby takes over (T1.10, T1.11): what it lacks is applied again from the journal, once; the old primary is fenced
 //! off; and a standby that lacks what the journal no longer has is refused.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::{Person, nonce, within};
@@ -8,7 +9,7 @@ use crate::support::databases::{number, text};
 use crate::support::followed::{FOLLOWED, Followed, UP_TO_DATE_WITHIN, nothing_is_held};
 use crate::support::inboxes::{Inbox, violations};
 use crate::support::load::{Load, Mix};
-use crate::support::server::{Server, Settings};
+use crate::support::server::{STOP_TIMEOUT, Server, Settings};
 use crate::support::socket::Socket;
 use crate::support::verdict::verdict;
 use crate::support::{faults, seed};
@@ -197,6 +198,78 @@ async fn a_promoted_standby_has_every_row_and_every_notification_once_and_its_in
     assert_eq!(socket.event("reset").await["reason"], "epoch");
     drop(socket);
     assert_sound(&mut followed.server).await;
+}
+
+/// A post whose like the standby has not heard of, after that has taken over; what workers would apply waits.
+async fn taken_over_and_not_up_to_date(settings: Settings, by_command: bool) -> Option<(Followed, Person, String)> {
+    let mut followed = Followed::start(Settings::default()).await?;
+    let ann = followed.join(false).await;
+    let admin = followed.as_admin(&ann).await;
+    let post = followed.publish(&ann).await;
+    nothing_is_held(&admin).await;
+    followed.standby.stop_receiving().await;
+    ann.like(&post).wait(30).send().await.expect(200);
+    followed.fail_over();
+    followed.server.kill();
+    followed.point_at_the_standby();
+    if by_command {
+        let (done, output) = followed.server.run(&["shards", "promote", FOLLOWED]);
+        assert!(done && output.contains("epoch 2"), "{output}");
+    }
+    followed.server.restart_with(settings.without_workers()).await;
+    Some((followed, ann, post))
+}
+
+/// Catches a start that lets readers in since another one, or a command, has raised the epoch before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_wait_at_every_start_until_the_new_primary_has_what_the_journal_held() {
+    for by_command in [true, false] {
+        let held = taken_over_and_not_up_to_date(Settings::default(), by_command).await;
+        let Some((mut followed, ann, post)) = held else { return };
+        let stranger = Person::stranger(&followed.server);
+
+        for _ in 0..2 {
+            stranger.read_post(&post).await.expect_problem(503, "unavailable");
+            ann.read_post(&post).await.expect_problem(503, "unavailable");
+            followed.server.kill();
+            followed.server.restart().await;
+        }
+        followed.server.kill();
+        followed.server.restart_with(Settings::default()).await;
+
+        let read = async || (stranger.read_post(&post).await.status == 200).then_some(());
+        within(UP_TO_DATE_WITHIN, "the shard to be read", read).await;
+        assert_eq!(stranger.read_post(&post).await.expect(200).number_at("/likes"), 1);
+        // Who was let in once is let in at once by later starts.
+        followed.server.kill();
+        followed.server.restart_with(Settings::default().without_workers()).await;
+        assert_eq!(stranger.read_post(&post).await.expect(200).number_at("/likes"), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_readers_who_are_let_in_before_the_new_primary_is_up_to_date_are_caught() {
+    let forgetful = Settings::default().fault((faults::FORGET_READERS, "return"));
+    let Some((followed, _, post)) = taken_over_and_not_up_to_date(forgetful, false).await else { return };
+
+    let seen = Person::stranger(&followed.server).read_post(&post).await.expect(200).number_at("/likes");
+    assert_eq!(seen, 0, "the fault had no effect");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_stop_while_it_takes_over_stops() {
+    let Some(mut followed) = Followed::start_with_both_hosts(Settings::default()).await else { return };
+    let ann = followed.join(false).await;
+    let post = followed.publish(&ann).await;
+    followed.fail_over();
+    // It waits for the primary that is gone, and holds up the way down.
+    ann.like(&post).send().await.expect(202);
+    let begun = async || followed.server.log().contains("starting again, to take it over").then_some(());
+    within(UP_TO_DATE_WITHIN, "the takeover to begin", begun).await;
+
+    followed.server.signal(Signal::TERM);
+
+    assert!(followed.server.ended_within(STOP_TIMEOUT).await.is_some(), "it goes on:\n{}", followed.server.log());
 }
 
 /// A stopped server whose shard is now where a standby was that lacks what the journal no longer has.

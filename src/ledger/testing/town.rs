@@ -252,7 +252,7 @@ impl Town {
         for shard in &town.ledger.shards {
             lanes.push(shard.store.snapshot().await.expect("a snapshot").lanes().await.expect("lanes"));
         }
-        let beginnings = recovery::recover(&town.ledger, &lanes).expect("recovers");
+        let beginnings = recovery::recover(&town.ledger, &lanes, &vec![Position::START; lanes.len()]).expect("recovers");
         let topology = town.ledger.topology.load_full();
         for (at, (rows, beginning)) in lanes.iter().zip(beginnings).enumerate() {
             let mut unsure = beginning.unsure;

@@ -30,6 +30,14 @@ pub struct Expected {
     pub tenure: Tenure,
     /// The journal may have given back entries of the shard up to here, so it must have them.
     pub complete_to: Position,
+    /// What the journal held when another primary took over: readers may have seen it, so none is let in before the shard has it again. It
+    /// stays when they are, since what was applied once is there at every later start.
+    #[serde(default, skip_serializing_if = "is_start")]
+    pub read_from: Position,
+}
+
+fn is_start(position: &Position) -> bool {
+    *position == Position::START
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,10 +145,11 @@ mod tests {
         assert_eq!(expectations.of("s1"), None);
         let expected = |complete_to| Expected { complete_to: Position(complete_to), ..Expected::default() };
         expectations.set([("s1", expected(7)), ("s2", expected(8))]).expect("writes");
-        expectations.set([("s2", expected(9))]).expect("writes");
+        let taken_over = Expected { read_from: Position(12), ..expected(9) };
+        expectations.set([("s2", taken_over)]).expect("writes");
 
         let again = Expectations::open(folder.path()).expect("opens");
-        assert_eq!((again.of("s1"), again.of("s2")), (Some(expected(7)), Some(expected(9))));
+        assert_eq!((again.of("s1"), again.of("s2")), (Some(expected(7)), Some(taken_over)));
 
         let path = folder.path().join(FILE);
         let whole = std::fs::read(&path).expect("reads");
