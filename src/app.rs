@@ -80,7 +80,7 @@ use tasks::Tasks;
 use threads::ThreadGroups;
 
 pub use primaries::raise;
-pub use shards::{connect, open_any, open_store};
+pub use shards::{connect, open_any, open_store, open_without_journal};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use super::primaries;
 use crate::ledger::recovery::check_complete;
 use crate::ledger::{Ledger, Shard};
 use crate::substrate::journal::expectations::Expectations;
-use crate::substrate::store::StoreOptions;
+use crate::substrate::store::{OfJournal, StoreOptions, Wanted};
 use crate::support::chain::Chain;
 use crate::support::config::PostgresUrl;
 
@@ -71,7 +71,8 @@ impl PrimaryWatch {
         }
         let expected = self.expectations.of(&shard.name);
         let hosts = &self.hosts[usize::from(shard.index.0)];
-        let found = primaries::find(hosts, &self.options, expected.map(|expected| expected.tenure)).await;
+        let wanted = Wanted { shard_name: shard.name.to_string(), journal: OfJournal::This(self.ledger.journal.id().0) };
+        let found = primaries::find(hosts, &self.options, &wanted, expected.map(|expected| expected.tenure)).await;
         let primary = match found {
             Ok(primary) if primary.is_new => primary,
             Ok(_) => return (Standing::Served, None),

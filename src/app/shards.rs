@@ -15,8 +15,9 @@ use crate::ledger::standbys::Standbys;
 use crate::substrate::journal::Journal;
 use crate::substrate::journal::embedded::{EmbeddedJournal, Options};
 use crate::substrate::journal::expectations::Expectations;
+use crate::substrate::journal::look::JournalLook;
 use crate::substrate::store::rows::LaneRow;
-use crate::substrate::store::{Backend, ShardIdentity, Standby, Store, StoreError, StoreOptions, Tenure};
+use crate::substrate::store::{Backend, Chosen, OfJournal, ShardIdentity, Standby, Store, StoreError, StoreOptions, Tenure, Wanted};
 use crate::support::config::{Config, Member, Postgres};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::ShardIndex;
@@ -48,36 +49,70 @@ impl Opened {
     }
 }
 
-/// A database that was opened, and PostgreSQL's timeline of it.
-type Found = (Store, Option<u32>);
+/// A database that was opened, and what its server says of it; a file says nothing before it is asked.
+type Found = (Store, Option<Tenure>);
 
-/// Opens a member's database: of several hosts the one that is the primary. It does not look at the schema.
-pub async fn connect(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
-    let expectations = expectations_of(folder)?;
-    Ok(connect_expected(config, member, folder, expectations.of(&member.name).map(|expected| expected.tenure)).await?.0)
+/// Opens a member's database: of several hosts the one that is the primary. It does not look at the schema; once that is there the store can be
+/// held to the primary that was chosen.
+pub async fn connect(config: &Config, member: &Member, folder: &Path) -> Result<(Store, Option<Chosen>), StartError> {
+    let (wanted, expected) = (wanted(member, folder)?, expected_tenure(member, folder)?);
+    let (store, found) = connect_wanted(config, member, folder, &wanted, expected).await?;
+    Ok((store, found.map(|tenure| Chosen { tenure, shard: wanted })))
 }
 
-async fn connect_expected(config: &Config, member: &Member, folder: &Path, expected: Option<Tenure>) -> Result<Found, StartError> {
+/// The database is looked at before anything is changed in it: it may be another shard's, behind a URL that was mistaken.
+async fn connect_wanted(
+    config: &Config,
+    member: &Member,
+    folder: &Path,
+    wanted: &Wanted,
+    expected: Option<Tenure>,
+) -> Result<Found, StartError> {
     let doing = || StartError::while_doing::<StoreError>(&format!("open the shard {}", member.name));
-    if let Some(file) = member.sqlite_file(folder) {
+    let (store, found) = if let Some(file) = member.sqlite_file(folder) {
         let options = StoreOptions { readers: READERS, ..StoreOptions::default() };
-        return Ok((Store::open(&Backend::Sqlite(file), options).await.map_err(doing())?, None));
-    }
-    let options = postgres_options(&config.postgres);
-    let primary = primaries::find(&member.postgres_hosts(), &options, expected).await.map_err(doing())?;
-    let store = Store::open(&Backend::Postgres(primary.url), options).await.map_err(doing())?;
-    Ok((store, primary.sight.tenure.timeline))
+        (Store::open(&Backend::Sqlite(file), options).await.map_err(doing())?, None)
+    } else {
+        let options = postgres_options(&config.postgres);
+        let primary = primaries::find(&member.postgres_hosts(), &options, wanted, expected).await.map_err(doing())?;
+        (Store::open(&Backend::Postgres(primary.url), options).await.map_err(doing())?, Some(primary.sight.tenure))
+    };
+    let joined = store.joined().await.map_err(doing())?;
+    wanted.check(joined.as_ref()).map_err(doing())?;
+    Ok((store, found))
 }
 
-/// Opens and migrates a member's database for an operator who says what it is: if need be also one that is not what the journal expects.
-pub async fn open_any(config: &Config, member: &Member, folder: &Path, unexpected_too: bool) -> Result<Found, StartError> {
-    let expected = expectations_of(folder)?.of(&member.name).map(|expected| expected.tenure);
-    let found = match connect_expected(config, member, folder, expected).await {
-        Err(_not_expected) if unexpected_too => connect_expected(config, member, folder, None).await?,
+/// Opens and migrates a member's database for an operator who says what it is: if need be also one that is not what the journal expects. With
+/// PostgreSQL's timeline of it.
+pub async fn open_any(config: &Config, member: &Member, folder: &Path, unexpected_too: bool) -> Result<(Store, Option<u32>), StartError> {
+    let (wanted, expected) = (wanted(member, folder)?, expected_tenure(member, folder)?);
+    let found = match connect_wanted(config, member, folder, &wanted, expected).await {
+        Err(error) if unexpected_too && is_unexpected(&error) => connect_wanted(config, member, folder, &wanted, None).await?,
         found => found?,
     };
-    migrate(member, &found.0).await?;
-    Ok(found)
+    let (store, tenure) = found;
+    migrate(member, &store).await?;
+    Ok((store, timeline(tenure)))
+}
+
+/// PostgreSQL's timeline of it; a file has none.
+fn timeline(found: Option<Tenure>) -> Option<u32> {
+    found.and_then(|tenure| tenure.timeline)
+}
+
+/// Whether another database may do on an operator's word. One that does not answer is none.
+fn is_unexpected(error: &StartError) -> bool {
+    matches!(error.source.downcast_ref(), Some(StoreError::NoPrimary { .. } | StoreError::OtherEpoch { .. }))
+}
+
+/// A member's shard, of the journal in this folder if there is one yet.
+fn wanted(member: &Member, folder: &Path) -> Result<Wanted, StartError> {
+    let journal = JournalLook::id(&folder.join(JOURNAL_FOLDER)).map_err(StartError::while_doing("read which journal this is"))?;
+    Ok(Wanted { shard_name: member.name.clone(), journal: journal.map_or(OfJournal::New, |journal| OfJournal::This(journal.0)) })
+}
+
+fn expected_tenure(member: &Member, folder: &Path) -> Result<Option<Tenure>, StartError> {
+    Ok(expectations_of(folder)?.of(&member.name).map(|expected| expected.tenure))
 }
 
 fn expectations_of(folder: &Path) -> Result<Expectations, StartError> {
@@ -97,7 +132,15 @@ pub(super) fn postgres_options(postgres: &Postgres) -> StoreOptions {
 
 /// Opens and migrates a member's database.
 pub async fn open_store(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
-    let store = connect(config, member, folder).await?;
+    let (store, _) = connect(config, member, folder).await?;
+    migrate(member, &store).await?;
+    Ok(store)
+}
+
+/// As [`open_store`], for a shard whose journal is lost.
+pub async fn open_without_journal(config: &Config, member: &Member, folder: &Path) -> Result<Store, StartError> {
+    let wanted = Wanted { shard_name: member.name.clone(), journal: OfJournal::Any };
+    let (store, _) = connect_wanted(config, member, folder, &wanted, expected_tenure(member, folder)?).await?;
     migrate(member, &store).await?;
     Ok(store)
 }
@@ -126,9 +169,9 @@ pub(super) async fn open(config: &Config, folder: &Path, reads_run_on: &Handle) 
     let mut timelines = Vec::new();
     for member in &config.shards.members {
         let expected = expectations.of(&member.name).map(|expected| expected.tenure);
-        let (store, timeline) = connect_expected(config, member, folder, expected).await?;
+        let (store, found) = connect_wanted(config, member, folder, &wanted(member, folder)?, expected).await?;
         migrate(member, &store).await?;
-        timelines.push(timeline);
+        timelines.push(timeline(found));
         let doing = || StartError::while_doing::<StoreError>(&format!("read the shard {}", member.name));
         let identity = store.identity().await.map_err(doing())?;
         let lanes = store.snapshot().await.map_err(doing())?.lanes().await.map_err(doing())?;

@@ -23,7 +23,7 @@ pub(super) async fn attach(config: &Config) -> Result<(), CliError> {
     let mut shards: Vec<(&str, Store)> = Vec::with_capacity(config.shards.members.len());
     let mut highest = Position::START;
     for member in &config.shards.members {
-        let store = app::open_store(config, member, folder.path()).await?;
+        let store = app::open_without_journal(config, member, folder.path()).await?;
         let mut snapshot = store.snapshot().await.map_err(CliError::while_doing("read a shard"))?;
         let lanes = snapshot.lanes().await.map_err(CliError::while_doing("read a shard"))?;
         highest = lanes.iter().map(|row| row.applied).max().unwrap_or_default().max(highest);

@@ -8,7 +8,7 @@ use crate::app;
 use crate::ledger::recovery::check_complete;
 use crate::substrate::journal::expectations::{Expectations, Expected};
 use crate::substrate::journal::look::JournalLook;
-use crate::substrate::store::Tenure;
+use crate::substrate::store::{OfJournal, Tenure, Wanted};
 use crate::support::config::Config;
 use crate::support::data_folder::DataFolder;
 
@@ -45,7 +45,8 @@ pub(super) async fn promote(config: &Config, name: &str, accept_loss: bool) -> R
     }
     let epoch = epoch_after(found, expected.tenure);
     let next = Expected { tenure: Tenure { epoch, timeline }, read_from: journal.main.last(), ..expected };
-    app::raise(name, &store, found, next, &expectations).await?;
+    let shard = Wanted { shard_name: name.to_owned(), journal: OfJournal::This(journal.id.0) };
+    app::raise(&store, shard, found, next, &expectations).await?;
     store.close().await.map_err(CliError::while_doing("close the database"))?;
     let had = identity.complete_to.unwrap_or_default();
     let lost = match had < expected.complete_to {

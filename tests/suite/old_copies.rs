@@ -1,5 +1,5 @@
-//! G1 where an older copy of a shard's file is put back: what the journal still has is applied again, and where it has too little the start
-//! is refused.
+//! G1 where another file is put in a shard's place. An older copy: what the journal still has is applied again, and where it has too little the
+//! start is refused. Another shard's: the start is refused.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use crate::support::client::{PASSWORD, Person, nonce, within};
 use crate::support::faults;
-use crate::support::server::{Server, Settings};
+use crate::support::server::{Server, Settings, StartRefused};
 
 /// Four bytes each: what fills a journal soon.
 const LARGE_BODY: usize = 9_000;
@@ -144,4 +144,56 @@ async fn control_an_older_copy_that_is_not_asked_what_it_has_is_caught() {
     };
     within(Duration::from_secs(60), "all to be applied", all_applied).await;
     assert!(copied.comments().await < COMMENTS, "the fault has no effect");
+}
+
+/// A server whose files of two shards took each other's place, started again with these settings; a post that was on one of them.
+async fn after_a_swap(settings: Settings) -> (Server, Result<(), StartRefused>, String) {
+    let mut server = Server::start().await;
+    let ann = Person::join(&server, "ann").await;
+    let post = loop {
+        let post = ann.publish(&nonce()).await;
+        if ann.get(&format!("/v1/ids/{post}")).send().await.expect(200).text_at("/shard") == "s1" {
+            break post;
+        }
+    };
+    server.terminate().await;
+    swap(&server);
+    server.settings = settings;
+    let started = server.try_restart().await;
+    (server, started, post)
+}
+
+fn swap(server: &Server) {
+    let rename = |from: &str, to: &str| {
+        for path in files_of(&server.data(), from) {
+            let name = path.file_name().expect("a name").to_string_lossy().replacen(from, to, 1);
+            std::fs::rename(&path, server.data().join(name)).expect("renamed");
+        }
+    };
+    rename("s1", "aside");
+    rename("s2", "s1");
+    rename("aside", "s2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_shards_file_is_refused_by_name_and_left_as_it_is() {
+    let (mut server, started, post) = after_a_swap(Settings::default()).await;
+
+    let refused = started.expect_err("a refusal").log;
+    assert!(refused.contains("is the shard s2 and") && refused.contains("wanted is the shard s1"), "{refused}");
+    let (done, output) = server.run(&["migrate"]);
+    assert!(!done && output.contains("wanted is the shard s1"), "{output}");
+    swap(&server);
+    server.restart().await;
+    Person::stranger(&server).read_post(&post).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_files_that_are_not_asked_whose_they_are_are_caught() {
+    let unasked = Settings::default().fault((faults::SKIP_MEMBERSHIP, "return"));
+
+    let (server, started, post) = after_a_swap(unasked).await;
+
+    started.expect("a start");
+    assert_eq!(Person::stranger(&server).read_post(&post).await.status, 404, "the fault had no effect");
 }

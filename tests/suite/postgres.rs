@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::client::{PASSWORD, Person, nonce, within};
-use crate::support::databases::{Databases, ShardDatabase, TlsFront, shared_cluster};
+use crate::support::databases::{Databases, ShardDatabase, TlsFront, number, shared_cluster};
 use crate::support::inboxes::Inbox;
 use crate::support::load::{Load, Mix};
 use crate::support::server::{Server, Settings};
@@ -196,6 +196,38 @@ async fn one_database_under_two_names_is_refused() {
     let refused = Server::try_start_on(Settings::default(), Some(databases)).await.err().expect("a refusal");
 
     assert!(refused.log.contains("shard s2") && refused.log.contains("has joined"), "{}", refused.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_refused_as_another_shard_and_as_that_of_another_journal_and_is_not_migrated() {
+    let Some(mut server) = Server::start_on_postgres(Settings::default()).await else { return };
+    server.terminate().await;
+    let urls = |server: &Server| server.postgres().0.iter().map(|shard| shard.url.clone()).collect::<Vec<_>>();
+    let own = urls(&server);
+    let started_on = async |server: &mut Server, at: usize, url: &str| {
+        server.databases.as_mut().expect("databases").0[at].url = url.to_owned();
+        server.try_restart().await.err().map(|refused| refused.log)
+    };
+
+    server.databases.as_mut().expect("databases").0[1].url.clone_from(&own[0]);
+    let said = started_on(&mut server, 0, &own[1]).await.expect("a refusal");
+    server.databases.as_mut().expect("databases").0[1].url.clone_from(&own[1]);
+    assert!(said.contains("is the shard s2 and") && said.contains("wanted is the shard s1"), "{said}");
+    let mut other = Server::start_on_postgres(Settings::default()).await.expect("a cluster");
+    other.terminate().await;
+    let others = urls(&other)[0].clone();
+    // A migration would enter this one again.
+    let steps = "SELECT count(*) FROM seaql_migrations";
+    let newest = "DELETE FROM seaql_migrations WHERE version = (SELECT max(version) FROM seaql_migrations)";
+    crate::support::databases::execute(&others, newest).await;
+    let before = number(&others, steps).await;
+    let said = started_on(&mut server, 0, &others).await.expect("a refusal");
+    assert!(said.contains("wanted is the shard s1 of the journal"), "{said}");
+    // As when a first configuration names a database that is in use.
+    std::fs::remove_dir_all(server.data()).expect("removed");
+    let said = started_on(&mut server, 0, &others).await.expect("a refusal");
+    assert!(said.contains("wanted is the shard s1 of a new journal"), "{said}");
+    assert_eq!(number(&others, steps).await, before, "it was migrated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,6 +65,31 @@ async fn control_a_journal_that_does_not_wait_for_standbys_is_caught() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_of_another_shard_is_not_read_and_not_waited_for() {
+    let Some(mut followed) = Followed::start(Settings::default()).await else { return };
+    let ann = Person::join(&followed.server, "ann").await;
+    followed.server.terminate().await;
+    let of_another = std::mem::take(&mut followed.shard().replicas);
+    let databases = followed.server.databases.as_mut().expect("shards in PostgreSQL");
+    let mistaken = databases.0.iter_mut().find(|shard| shard.name != FOLLOWED).expect("another shard");
+    mistaken.replicas = of_another;
+    let name = mistaken.name.clone();
+
+    followed.server.restart().await;
+
+    let refused = async || followed.server.log().contains(&format!("wanted is the shard {name} of the journal")).then_some(());
+    within(UP_TO_DATE_WITHIN, "the standby to be looked at", refused).await;
+    let post = loop {
+        let post = ann.publish(&nonce()).await;
+        if followed.place_of(&post).await == name {
+            break post;
+        }
+    };
+    Person::stranger(&followed.server).read_post(&post).await.expect(200);
+    assert!(!followed.server.log().contains("and is read"), "{}", followed.server.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_standby_a_shard_fills_its_share_of_the_journal_and_is_refused_until_the_standby_is_taken_out() {
     let settings = Settings::default().with("journal.max_bytes", "1MiB");
     let Some(mut followed) = Followed::start(settings).await else { return };

@@ -35,6 +35,11 @@ pub struct JournalLook {
 }
 
 impl JournalLook {
+    /// Which journal is in the directory, without a look at what it holds.
+    pub fn id(directory: &Path) -> Result<Option<JournalId>, OpenError> {
+        embedded::read_id(directory)
+    }
+
     /// `None` if there is no journal in the directory.
     pub fn at(directory: &Path) -> Result<Option<Self>, OpenError> {
         let Some(id) = embedded::read_id(directory)? else { return Ok(None) };

@@ -12,9 +12,10 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 use super::error::StoreError;
 use super::link::Pool;
+use super::membership::Wanted;
 use super::sqlite::{FilePlan, FilePool, STATEMENTS_KEPT};
 use super::standby::Known;
-use super::tenure::{PrimarySight, Tenure};
+use super::tenure::{Chosen, PrimarySight};
 use crate::support::config::PostgresUrl;
 
 mod postgres;
@@ -112,17 +113,17 @@ pub(super) struct Pools {
     pub(super) reader: Pool,
 }
 
-/// `tenure`: what new connections to a server are held to, once it is known.
-pub(super) async fn open(backend: &Backend, options: &StoreOptions, tenure: &Arc<OnceLock<Tenure>>) -> Result<Pools, StoreError> {
+/// `chosen`: what new connections to a server are held to, once it is known.
+pub(super) async fn open(backend: &Backend, options: &StoreOptions, chosen: &Arc<OnceLock<Chosen>>) -> Result<Pools, StoreError> {
     match backend {
         Backend::Sqlite(path) => open_sqlite(path, options).await,
-        Backend::Postgres(url) => postgres::open(url, options, tenure).await,
+        Backend::Postgres(url) => postgres::open(url, options, chosen).await,
     }
 }
 
 /// What a server that takes writes says of the shard, over a connection for this question alone.
-pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions) -> Result<PrimarySight, StoreError> {
-    postgres::sight(url, options).await
+pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions, shard: &Wanted) -> Result<PrimarySight, StoreError> {
+    postgres::sight(url, options, shard).await
 }
 
 /// One connection to a standby, made when it is first used.
@@ -130,14 +131,14 @@ pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result
     postgres::standby(url, options).await
 }
 
-/// Connections by which a standby is read, made when they are used: to one that carries the epoch of `tenure`, and is no older than `known`.
+/// Connections by which a standby is read, made when they are used: to one of the shard and the epoch of `chosen`, and no older than `known`.
 pub(super) async fn standby_reads(
     url: &PostgresUrl,
     options: &StoreOptions,
-    tenure: &Arc<OnceLock<Tenure>>,
+    chosen: &Arc<OnceLock<Chosen>>,
     known: &Arc<Known>,
 ) -> Result<DatabaseConnection, StoreError> {
-    postgres::standby_reads(url, options, tenure, known).await
+    postgres::standby_reads(url, options, chosen, known).await
 }
 
 async fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Pools, StoreError> {

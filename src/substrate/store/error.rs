@@ -45,6 +45,8 @@ pub enum StoreError {
     OnlyReads { address: String },
     #[error("the database carries the epoch {found} of its shard, and {expected} is expected: another primary has taken its place")]
     OtherEpoch { found: u64, expected: u64 },
+    #[error("the database is {found}; wanted is {wanted}")]
+    OtherShard { found: String, wanted: String },
     #[error("the shard has a new primary, and is brought up to date")]
     Reopening,
     #[error("none of the shard's hosts is its primary: {hosts}")]
@@ -94,6 +96,7 @@ impl StoreError {
             | Self::OnlyReads { .. }
             | Self::NoStandby { .. }
             | Self::OtherEpoch { .. }
+            | Self::OtherShard { .. }
             | Self::NoPrimary { .. }
             | Self::Reopening => StoreErrorKind::Unavailable,
             Self::Fenced => StoreErrorKind::Fenced,

@@ -13,7 +13,7 @@ use super::post_sight;
 use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::standby::{HERE_STANDS, LogPosition, log_position_in, one_row};
-use super::tenure::Tenure;
+use super::tenure::Chosen;
 
 /// Where a shard is read. Cheap to clone.
 #[derive(Clone)]
@@ -22,8 +22,8 @@ pub struct ReadSide {
     pub(super) shapes: Arc<Shapes>,
     /// How long it waits for an answer.
     pub(super) patience: Option<Duration>,
-    /// Of the only primary that its rows may come from, once that is known.
-    pub(super) tenure: Arc<OnceLock<Tenure>>,
+    /// The shard, and the only primary that its rows may come from, once that is known.
+    pub(super) chosen: Arc<OnceLock<Chosen>>,
 }
 
 impl ReadSide {
@@ -43,7 +43,7 @@ impl ReadSide {
     }
 
     pub(super) fn link(&self, hold: Hold) -> Link {
-        let epoch = self.tenure.get().map(|tenure| tenure.epoch).filter(|_| !planted("store::skip_epoch_inside"));
+        let epoch = self.chosen.get().map(|chosen| chosen.tenure.epoch).filter(|_| !planted("store::skip_epoch_inside"));
         Link { hold, backend: self.pool.backend(), shapes: Arc::clone(&self.shapes), patience: self.patience, epoch }
     }
 }

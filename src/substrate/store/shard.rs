@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sea_orm::DatabaseConnection;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{DatabaseConnection, DbBackend};
 #[cfg(feature = "faults")]
 use sea_orm::{DbErr, error::ConnAcquireErr};
 use sosik_entities::{accounts, lanes, sessions, shard};
@@ -23,10 +23,11 @@ use super::connect::{self, Backend, StoreOptions};
 use super::error::StoreError;
 use super::kept_writes;
 use super::link::{Link, Pool};
+use super::membership::Joined;
 use super::read_side::ReadSide;
 use super::rows::Role;
 use super::snapshot::Snapshot;
-use super::tenure::Tenure;
+use super::tenure::Chosen;
 use super::values::{get, number, small, unsigned, unsigned_or_null};
 use super::write_tx::WriteTx;
 
@@ -65,6 +66,9 @@ pub struct ShardIdentity {
     pub complete_to: Option<Position>,
 }
 
+/// A row if the table `shard` is there.
+const SQLITE_HAS_SHARD: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'shard'";
+const POSTGRES_HAS_SHARD: &str = "SELECT relname FROM pg_class WHERE oid = to_regclass('shard')";
 /// The one row of the table `shard`.
 pub(super) const SHARD_ROW: i64 = 1;
 /// Rows that one purge takes away, so that it does not hold the writer for long; the caller comes again while it gets this many.
@@ -73,9 +77,9 @@ pub const PURGE_ROWS_MAX: u64 = 1000;
 impl Store {
     /// Connects, and refuses a database that could lose what it committed. It does not look at the schema.
     pub async fn open(backend: &Backend, options: StoreOptions) -> Result<Self, StoreError> {
-        let tenure = Arc::default();
-        let pools = connect::open(backend, &options, &tenure).await?;
-        let reads = ReadSide { pool: pools.reader, shapes: Arc::default(), patience: options.patience(backend), tenure };
+        let chosen = Arc::default();
+        let pools = connect::open(backend, &options, &chosen).await?;
+        let reads = ReadSide { pool: pools.reader, shapes: Arc::default(), patience: options.patience(backend), chosen };
         Ok(Self {
             writer: pools.writer,
             reads,
@@ -143,6 +147,20 @@ impl Store {
             .take();
         tx.link.execute(&shard_row).await?;
         tx.commit().await
+    }
+
+    /// What it has joined, whatever its schema is; `None` if it is empty, or has joined nothing yet.
+    pub async fn joined(&self) -> Result<Option<Joined>, StoreError> {
+        let snapshot = self.snapshot().await?;
+        let there = if self.reads.pool.backend() == DbBackend::Sqlite { SQLITE_HAS_SHARD } else { POSTGRES_HAS_SHARD };
+        if snapshot.link.rows_of(there, Vec::new()).await?.is_empty() {
+            return Ok(None);
+        }
+        let query = Query::select().columns([shard::Column::Journal, shard::Column::ShardName]).from(shard::Entity).take();
+        match snapshot.link.rows(&query).await?.first() {
+            Some(row) => Ok(Joined::of(get(row, 0)?, get(row, 1)?)),
+            None => Ok(None),
+        }
     }
 
     pub async fn identity(&self) -> Result<ShardIdentity, StoreError> {
@@ -295,8 +313,8 @@ impl Store {
         self.reads.patience
     }
 
-    pub(super) fn tenure(&self) -> &Arc<OnceLock<Tenure>> {
-        &self.reads.tenure
+    pub(super) fn chosen(&self) -> &Arc<OnceLock<Chosen>> {
+        &self.reads.chosen
     }
 
     /// A planted fault: SQLite itself refuses to write, as on a file system that became read-only.

@@ -1,8 +1,8 @@
 //! A standby of a shard in PostgreSQL: how much of the primary's log it has replayed, and where it is read.
 //!
 //! How far it is comes by one statement a look, over one connection that is made when it is first needed: a standby that is down delays no
-//! start. Promised: it follows the primary that is expected, by the epoch in its copy of the shard; and nobody reads an older state from it
-//! than was known of it before, also when it has started again.
+//! start. Promised: it follows the primary that is expected, by the names and the epoch in its copy of the shard; and nobody reads an older state
+//! from it than was known of it before, also when it has started again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,10 @@ use super::connect::{self, StoreOptions};
 use super::error::StoreError;
 use super::line::Line;
 use super::link::{Pool, answered};
+use super::membership::Joined;
 use super::read_side::ReadSide;
 use super::shard::Store;
+use super::tenure::Chosen;
 use super::values::{get, unsigned_or_null};
 
 /// A place in a server's write-ahead log: bytes since its beginning. Places of one primary's log can be compared, of two not.
@@ -49,9 +51,8 @@ impl Known {
 }
 
 const PRIMARY_STANDS: &str = "SELECT CAST(pg_current_wal_lsn() - '0/0'::pg_lsn AS bigint)";
-const STANDBY_COMPLETE_TO: &str = "SELECT complete_to FROM shard";
-const STANDBY_STANDS: &str =
-    "SELECT pg_is_in_recovery(), CAST(pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS bigint), (SELECT epoch FROM shard)";
+const STANDBY_STANDS: &str = "SELECT pg_is_in_recovery(), CAST(pg_last_wal_replay_lsn() - '0/0'::pg_lsn AS bigint), epoch, journal, shard_name, \
+     complete_to FROM shard";
 /// Where a server's log is, whichever of the two it is.
 pub(super) const HERE_STANDS: &str = "SELECT CAST(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END \
      - '0/0'::pg_lsn AS bigint)";
@@ -61,7 +62,7 @@ impl Standby {
     pub async fn open(url: &PostgresUrl, options: &StoreOptions, primary: &Store) -> Result<Self, StoreError> {
         let known = Arc::<Known>::default();
         let connection = connect::standby(url, options).await?;
-        let pool = Pool::Server(connect::standby_reads(url, options, primary.tenure(), &known).await?);
+        let pool = Pool::Server(connect::standby_reads(url, options, primary.chosen(), &known).await?);
         let patience = Some(options.pool_wait);
         let reads = ReadSide { pool, patience, ..primary.reads().clone() };
         Ok(Self { address: url.address(), connection, reads, known })
@@ -87,23 +88,31 @@ impl Standby {
         self.known.note(replayed);
     }
 
-    /// How far it has replayed. A server that is no standby, or of another primary, has nothing to say about ours, and is an error.
+    /// How far it has replayed.
     pub async fn replayed(&self) -> Result<LogPosition, StoreError> {
-        let row = one_row(&self.connection, self.reads.patience, STANDBY_STANDS).await?;
-        let (true, Some(position)) = (get(&row, 0)?, unsigned_or_null(&row, 1)?) else {
-            return Err(StoreError::NoStandby { address: self.address.clone() });
-        };
-        let found = unsigned_or_null(&row, 2)?.unwrap_or_default();
-        match self.reads.tenure.get() {
-            Some(tenure) if tenure.epoch != found => Err(StoreError::OtherEpoch { found, expected: tenure.epoch }),
-            _ => Ok(LogPosition(position)),
-        }
+        Ok(self.stands().await?.0)
     }
 
     /// How far its copy of the shard says that it is complete.
     pub async fn complete_to(&self) -> Result<Position, StoreError> {
-        let row = one_row(&self.connection, self.reads.patience, STANDBY_COMPLETE_TO).await?;
-        Ok(unsigned_or_null(&row, 0)?.map(Position).unwrap_or_default())
+        Ok(self.stands().await?.1)
+    }
+
+    /// Both. A server that is no standby, as the primary itself where it is listed too, or one of another shard or primary, has nothing to say
+    /// about ours, and is an error.
+    async fn stands(&self) -> Result<(LogPosition, Position), StoreError> {
+        let row = one_row(&self.connection, self.reads.patience, STANDBY_STANDS).await?;
+        let (true, Some(replayed)) = (get(&row, 0)?, unsigned_or_null(&row, 1)?) else {
+            return Err(StoreError::NoStandby { address: self.address.clone() });
+        };
+        if let Some(Chosen { tenure, shard }) = self.reads.chosen.get() {
+            shard.check_copy(Joined::of(get(&row, 3)?, get(&row, 4)?).as_ref())?;
+            let found = unsigned_or_null(&row, 2)?.unwrap_or_default();
+            if found != tenure.epoch {
+                return Err(StoreError::OtherEpoch { found, expected: tenure.epoch });
+            }
+        }
+        Ok((LogPosition(replayed), unsigned_or_null(&row, 5)?.map(Position).unwrap_or_default()))
     }
 
     pub async fn close(&self) -> Result<(), StoreError> {

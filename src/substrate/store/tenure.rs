@@ -4,6 +4,8 @@
 //! What is expected goes in once, after the start has chosen a primary. From then on a connection to a server that is another is not used,
 //! and a transaction that writes where the epoch is another is not committed.
 
+use std::cmp::Reverse;
+
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use serde::{Deserialize, Serialize};
 use sosik_entities::shard;
@@ -15,6 +17,7 @@ use crate::vocabulary::ids::Position;
 use super::connect::{self, StoreOptions};
 use super::error::StoreError;
 use super::link::Link;
+use super::membership::Wanted;
 use super::shard::{SHARD_ROW, Store, raise_complete_to};
 use super::standby::one_row;
 use super::values::{get, number, unsigned};
@@ -35,6 +38,13 @@ impl Default for Tenure {
     fn default() -> Self {
         Self { epoch: FIRST_EPOCH, timeline: None }
     }
+}
+
+/// What is expected of all servers of a shard, once its primary was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    pub tenure: Tenure,
+    pub shard: Wanted,
 }
 
 /// What a server that takes writes says of the shard.
@@ -62,10 +72,14 @@ impl Choice {
 }
 
 /// Chooses among the servers that take writes, in the order of the configuration: the one that was written to last, else the first that carries the
-/// expected epoch. One that carries another is never chosen, wherever it stands.
+/// expected epoch. One that carries another is never chosen, wherever it stands. If nothing is expected it is the one that took over last: those
+/// before it may be there still, and take writes.
 pub fn choose(sights: &[Option<PrimarySight>], expected: Option<Tenure>) -> Option<Choice> {
     let candidates = || sights.iter().enumerate().filter_map(|(at, sight)| Some((at, sight.as_ref()?.tenure)));
-    let Some(expected) = expected else { return candidates().next().map(|(at, _)| Choice::Present(at)) };
+    let Some(expected) = expected else {
+        let latest = candidates().max_by_key(|(at, tenure)| (tenure.epoch, tenure.timeline, Reverse(*at)));
+        return latest.map(|(at, _)| Choice::Present(at));
+    };
     let is_present = |tenure: Tenure| expected.timeline.is_none_or(|timeline| tenure.timeline == Some(timeline));
     // The expectation is written before the epoch is raised: a crash in between leaves the new primary one behind.
     let is_half_raised = |tenure: Tenure| tenure.epoch + 1 == expected.epoch && tenure.timeline == expected.timeline;
@@ -75,22 +89,23 @@ pub fn choose(sights: &[Option<PrimarySight>], expected: Option<Tenure>) -> Opti
     chosen.map(|(at, tenure)| if is_present(tenure) { Choice::Present(at) } else { Choice::New(at) })
 }
 
-/// Asks a server that takes writes what it says of the shard; one that only reads is an error. It makes a connection of its own.
-pub async fn look_at_primary(url: &PostgresUrl, options: &StoreOptions) -> Result<PrimarySight, StoreError> {
-    connect::sight(url, options).await
+/// Asks a server that takes writes what it says of the shard; one that only reads, or has another shard, is an error. It makes a connection of
+/// its own.
+pub async fn look_at_primary(url: &PostgresUrl, options: &StoreOptions, shard: &Wanted) -> Result<PrimarySight, StoreError> {
+    connect::sight(url, options, shard).await
 }
 
 impl Store {
-    /// From now on only a database of this tenure is written to, and only connections to one are made.
-    pub fn expect_tenure(&self, tenure: Tenure) {
+    /// From now on only a database of this tenure is written to, and only connections to one of this shard are made.
+    pub fn expect(&self, chosen: Chosen) {
         if !planted("store::skip_epoch") {
-            let _first = self.tenure().set(tenure);
+            let _first = self.chosen().set(chosen);
         }
     }
 
     /// The epoch of the shard, as far as it is expected.
     pub fn epoch(&self) -> u64 {
-        self.tenure().get().map_or(FIRST_EPOCH, |tenure| tenure.epoch)
+        self.chosen().get().map_or(FIRST_EPOCH, |chosen| chosen.tenure.epoch)
     }
 
     /// Raises the epoch, and how far the shard counts as complete, unless that is further already. Done before is as good.
@@ -163,6 +178,12 @@ mod tests {
             assert_eq!(choose(&sights, Some(expected)), chosen, "{sights:?}");
         }
         assert_eq!(choose(&[None, sight(5, 2)], None), Some(Choice::Present(1)));
+        assert_eq!(
+            choose(&[sight(1, 1), sight(2, 2), sight(2, 1)], None),
+            Some(Choice::Present(1)),
+            "one that was fenced off stands first"
+        );
+        assert_eq!(choose(&[sight(2, 2), sight(2, 2)], None), Some(Choice::Present(0)));
         assert_eq!(choose(&[sight(1, 4)], Some(Tenure::default())), Some(Choice::Present(0)), "the timeline was not known yet");
     }
 }

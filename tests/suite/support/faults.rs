@@ -167,6 +167,8 @@ pub(crate) const FROM_THE_FUTURE: &str = "consistency::from_the_future";
 pub(crate) const SKIP_EPOCH: &str = "store::skip_epoch";
 /// store: with `return`, the epoch is compared when a connection is made, and not in the transaction that writes. Breaks G2 over a failover.
 pub(crate) const SKIP_EPOCH_INSIDE: &str = "store::skip_epoch_inside";
+/// store: with `return`, no database is asked whose shard it is. Breaks G1 where two are mixed up.
+pub(crate) const SKIP_MEMBERSHIP: &str = "store::skip_membership";
 /// app primaries: with `return`, what readers of a new primary wait for is not written down. Breaks G4 over a failover.
 pub(crate) const FORGET_READERS: &str = "failover::forget_readers";
 /// ledger recovery: with `return`, a shard is not asked at the start whether it has what the journal gave back. Breaks G1 over an old copy.

@@ -14,8 +14,9 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use super::{Pools, STATEMENTS_KEPT, StoreOptions, common_options, quiet};
 use crate::substrate::store::error::StoreError;
 use crate::substrate::store::link::Pool;
+use crate::substrate::store::membership::{Joined, Wanted};
 use crate::substrate::store::standby::Known;
-use crate::substrate::store::tenure::{FIRST_EPOCH, PrimarySight, Tenure};
+use crate::substrate::store::tenure::{Chosen, FIRST_EPOCH, PrimarySight, Tenure};
 use crate::support::config::PostgresUrl;
 use crate::support::faults::planted;
 use crate::vocabulary::ids::Position;
@@ -47,7 +48,7 @@ enum Role {
     Reads,
 }
 
-pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions, tenure: &Arc<OnceLock<Tenure>>) -> Result<Pools, StoreError> {
+pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions, chosen: &Arc<OnceLock<Chosen>>) -> Result<Pools, StoreError> {
     // One by hand first: it says why there is none, where a pool would only say that it waited in vain.
     let asked = session(url, options, Role::Writes)?;
     tell_of_protection(url, &asked);
@@ -58,8 +59,8 @@ pub(super) async fn open(url: &PostgresUrl, options: &StoreOptions, tenure: &Arc
     let mut first = connected.map_err(failed)?;
     tokio::time::timeout(waited, assert_is_safe(&mut first, &address)).await.map_err(|_elapsed| StoreError::NoAnswer { waited })??;
     let _gone = first.close().await;
-    let writer = pool(url, options, Role::Writes, tenure).await?;
-    let reader = pool(url, options, Role::Reads, tenure).await?;
+    let writer = pool(url, options, Role::Writes, chosen).await?;
+    let reader = pool(url, options, Role::Reads, chosen).await?;
     Ok(Pools { writer: Pool::Server(writer), reader: Pool::Server(reader) })
 }
 
@@ -75,31 +76,38 @@ pub(super) async fn standby(url: &PostgresUrl, options: &StoreOptions) -> Result
 pub(super) async fn standby_reads(
     url: &PostgresUrl,
     options: &StoreOptions,
-    tenure: &Arc<OnceLock<Tenure>>,
+    chosen: &Arc<OnceLock<Chosen>>,
     known: &Arc<Known>,
 ) -> Result<DatabaseConnection, StoreError> {
     let session = session(url, options, Role::Reads)?;
     let mut connect: ConnectOptions = common_options("postgres://localhost".to_owned(), options.readers, options);
     connect.connect_lazy(true).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
     connect.map_sqlx_postgres_opts(move |_| session.clone());
-    let (tenure, known) = (Arc::clone(tenure), Arc::clone(known));
+    let (chosen, known) = (Arc::clone(chosen), Arc::clone(known));
     connect.map_sqlx_postgres_pool_opts(move |pool| {
-        let (tenure, known) = (Arc::clone(&tenure), Arc::clone(&known));
+        let (chosen, known) = (Arc::clone(&chosen), Arc::clone(&known));
         pool.after_connect(move |connection, _| {
-            let (tenure, known) = (Arc::clone(&tenure), Arc::clone(&known));
-            Box::pin(async move { assert_follows(connection, &tenure, &known).await })
+            let (chosen, known) = (Arc::clone(&chosen), Arc::clone(&known));
+            Box::pin(async move { assert_follows(connection, &chosen, &known).await })
         })
     });
     Ok(Database::connect(connect).await?)
 }
 
-/// Refuses a new connection to a standby of another primary, or to one that has gone back by starting again. A connection that lasts needs no
-/// other look: a server that starts again ends it.
-async fn assert_follows(connection: &mut PgConnection, tenure: &OnceLock<Tenure>, known: &Known) -> Result<(), SqlxError> {
+/// What a standby says of itself: its log, the epoch, the journal and the shard's name.
+type StandbySays = (i64, i64, Option<String>, Option<String>);
+
+/// Refuses a new connection to a standby of another shard or primary, or to one that has gone back by starting again. A connection that lasts
+/// needs no other look: a server that starts again ends it.
+async fn assert_follows(connection: &mut PgConnection, chosen: &OnceLock<Chosen>, known: &Known) -> Result<(), SqlxError> {
     let known = known.position();
-    let question = "SELECT CAST(coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0) AS bigint), epoch FROM shard";
-    let (replayed, epoch): (i64, i64) = query_as(question).fetch_one(connection).await?;
-    let expected = tenure.get().map_or(epoch.cast_unsigned(), |tenure| tenure.epoch);
+    let question = "SELECT CAST(coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0) AS bigint), epoch, journal, shard_name FROM shard";
+    let (replayed, epoch, journal, shard_name): StandbySays = query_as(question).fetch_one(connection).await?;
+    let chosen = chosen.get();
+    if let Some(chosen) = chosen {
+        chosen.shard.check_copy(Joined::of(journal, shard_name).as_ref()).map_err(another)?;
+    }
+    let expected = chosen.map_or(epoch.cast_unsigned(), |chosen| chosen.tenure.epoch);
     if replayed.cast_unsigned() >= known.0 && epoch.cast_unsigned() == expected {
         return Ok(());
     }
@@ -114,8 +122,11 @@ const TIMELINE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN '0' ELSE subst
 /// PostgreSQL: undefined_table, undefined_column. Such a database is empty, or of an earlier release.
 const NOT_THERE: [&str; 2] = ["42P01", "42703"];
 
+/// What a server that takes writes says of itself: the epoch, how far it is complete, the journal and the shard's name.
+type PrimarySays = (i64, Option<i64>, Option<String>, Option<String>);
+
 /// Connects for one question.
-pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions) -> Result<PrimarySight, StoreError> {
+pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions, shard: &Wanted) -> Result<PrimarySight, StoreError> {
     let address = url.address();
     let failed = |source: SqlxError| StoreError::Connect { address: address.clone(), source };
     let session = session(url, options, Role::Writes)?;
@@ -125,15 +136,19 @@ pub(super) async fn sight(url: &PostgresUrl, options: &StoreOptions) -> Result<P
             return Err(StoreError::OnlyReads { address: address.clone() });
         }
         let timeline = timeline(&mut connection).await.map_err(failed)?;
-        let row = query_as::<_, (i64, Option<i64>)>("SELECT epoch, complete_to FROM shard").fetch_optional(&mut connection).await;
+        let question = "SELECT epoch, complete_to, journal, shard_name FROM shard";
+        let row = query_as::<_, PrimarySays>(question).fetch_optional(&mut connection).await;
         let row = match row {
             Err(SqlxError::Database(error)) if error.code().is_some_and(|code| NOT_THERE.contains(&&*code)) => None,
             row => row.map_err(failed)?,
         };
         let _gone = connection.close().await;
-        let epoch = row.map_or(FIRST_EPOCH, |(epoch, _)| epoch.cast_unsigned());
-        let complete_to = row.and_then(|(_, complete_to)| complete_to).map(|position| Position(position.cast_unsigned()));
-        Ok(PrimarySight { tenure: Tenure { epoch, timeline }, complete_to })
+        let Some((epoch, complete_to, journal, shard_name)) = row else {
+            return Ok(PrimarySight { tenure: Tenure { epoch: FIRST_EPOCH, timeline }, complete_to: None });
+        };
+        shard.check(Joined::of(journal, shard_name).as_ref())?;
+        let complete_to = complete_to.map(|position| Position(position.cast_unsigned()));
+        Ok(PrimarySight { tenure: Tenure { epoch: epoch.cast_unsigned(), timeline }, complete_to })
     };
     let waited = options.pool_wait;
     tokio::time::timeout(waited, looked).await.map_err(|_elapsed| StoreError::NoAnswer { waited })?
@@ -145,10 +160,12 @@ async fn timeline(connection: &mut PgConnection) -> Result<Option<u32>, SqlxErro
 }
 
 /// Refuses a new connection to a server that is not the one that was chosen: the name may lead to another now.
-async fn assert_tenure(connection: &mut PgConnection, tenure: &OnceLock<Tenure>) -> Result<(), SqlxError> {
-    let Some(expected) = tenure.get() else { return Ok(()) };
+async fn assert_tenure(connection: &mut PgConnection, chosen: &OnceLock<Chosen>) -> Result<(), SqlxError> {
+    let Some(Chosen { tenure: expected, shard }) = chosen.get() else { return Ok(()) };
     let timeline = timeline(connection).await?;
-    let epoch: i64 = query_scalar("SELECT epoch FROM shard").fetch_one(connection).await?;
+    let question = "SELECT epoch, journal, shard_name FROM shard";
+    let (epoch, journal, shard_name): (i64, Option<String>, Option<String>) = query_as(question).fetch_one(connection).await?;
+    shard.check(Joined::of(journal, shard_name).as_ref()).map_err(another)?;
     let found = Tenure { epoch: epoch.cast_unsigned(), timeline };
     if found == *expected || planted("store::skip_epoch") {
         return Ok(());
@@ -156,11 +173,15 @@ async fn assert_tenure(connection: &mut PgConnection, tenure: &OnceLock<Tenure>)
     Err(SqlxError::Protocol(format!("another server answers: it has {found:?}, and {expected:?} is expected")))
 }
 
+fn another(error: StoreError) -> SqlxError {
+    SqlxError::Protocol(format!("another server answers: {error}"))
+}
+
 async fn pool(
     url: &PostgresUrl,
     options: &StoreOptions,
     role: Role,
-    tenure: &Arc<OnceLock<Tenure>>,
+    chosen: &Arc<OnceLock<Chosen>>,
 ) -> Result<DatabaseConnection, StoreError> {
     let session = session(url, options, role)?;
     let connections = if role == Role::Writes { options.writers } else { options.readers };
@@ -168,12 +189,12 @@ async fn pool(
     let mut connect: ConnectOptions = common_options("postgres://localhost".to_owned(), connections, options);
     connect.min_connections(IDLE_CONNECTIONS_MIN).test_before_acquire_if_idle_for(PING_AFTER_IDLE);
     connect.map_sqlx_postgres_opts(move |_| session.clone());
-    let tenure = Arc::clone(tenure);
+    let chosen = Arc::clone(chosen);
     connect.map_sqlx_postgres_pool_opts(move |pool| {
-        let tenure = Arc::clone(&tenure);
+        let chosen = Arc::clone(&chosen);
         pool.after_connect(move |connection, _| {
-            let tenure = Arc::clone(&tenure);
-            Box::pin(async move { assert_tenure(connection, &tenure).await })
+            let chosen = Arc::clone(&chosen);
+            Box::pin(async move { assert_tenure(connection, &chosen).await })
         })
     });
     Ok(Database::connect(connect).await?)

@@ -6,7 +6,7 @@ use sosik_migration::{Migrator, MigratorTrait};
 use uuid::Uuid;
 
 use crate::substrate::store::rows::{DeadLetterRow, Needs, Rows, SessionRow};
-use crate::substrate::store::{Store, StoreError, StoreErrorKind, StoreOptions};
+use crate::substrate::store::{Backend, Joined, Standby, Store, StoreError, StoreErrorKind, StoreOptions};
 use crate::vocabulary::command::{Command, Entry, KeyUse, Resource, WriteKind};
 use crate::vocabulary::event::KeptWrite;
 use crate::vocabulary::ids::{Position, SessionId, UserId, WriteId};
@@ -20,6 +20,7 @@ on_both!(
     migrating_again_does_nothing,
     a_newer_schema_is_refused_and_left_alone,
     a_shard_joins_one_journal_for_good,
+    a_server_that_is_no_standby_says_nothing_of_one,
     a_snapshot_does_not_see_later_commits,
     a_kept_write_is_found_by_its_id_and_by_its_key_until_its_time_is_over,
     many_kept_writes_are_saved_with_and_without_a_key,
@@ -54,6 +55,7 @@ async fn a_newer_schema_is_refused_and_left_alone(shard: TestShard) {
 async fn a_shard_joins_one_journal_for_good(shard: TestShard) {
     let (journal, foreign) = (Uuid::from_u128(7), Uuid::from_u128(8));
     assert_eq!(shard.store.identity().await.expect("an identity").journal, None);
+    assert_eq!(shard.store.joined().await.expect("asks"), None);
 
     shard.store.join(journal, "s1").await.expect("joins");
     shard.store.join(journal, "s1").await.expect("the same again");
@@ -64,6 +66,20 @@ async fn a_shard_joins_one_journal_for_good(shard: TestShard) {
     assert!(matches!(other_name, StoreError::JoinedAlready { .. }), "{other_name}");
     let identity = shard.store.identity().await.expect("an identity");
     assert_eq!((identity.journal, identity.shard_name.as_deref()), (Some(journal), Some("s1")));
+    let joined = Joined { journal: journal.to_string(), shard_name: "s1".to_owned() };
+    assert_eq!(shard.store.joined().await.expect("asks"), Some(joined));
+}
+
+/// Catches a primary that counts as a standby of itself, where a configuration lists both hosts in both places.
+async fn a_server_that_is_no_standby_says_nothing_of_one(shard: TestShard) {
+    let Backend::Postgres(url) = &shard.backend else { return };
+    shard.store.complete_to_raise(Position(9)).await.expect("writes");
+    let listed = Standby::open(url, &StoreOptions::default(), &shard.store).await.expect("set up");
+
+    let (replayed, complete_to) = (listed.replayed().await, listed.complete_to().await);
+
+    assert!(matches!(replayed, Err(StoreError::NoStandby { .. })), "{replayed:?}");
+    assert!(matches!(complete_to, Err(StoreError::NoStandby { .. })), "{complete_to:?}");
 }
 
 /// Catches READ COMMITTED, and reading on two connections: the counters would not fit the rows.
