@@ -13,7 +13,7 @@ pub(super) async fn fsck(config: &Config) -> Result<(), CliError> {
     // Looked at first: a check makes no data folder.
     DataFolder::look(&config.data.dir).map_err(CliError::while_doing("find the data folder"))?;
     let folder = DataFolder::open(&config.data.dir).map_err(CliError::while_doing("take the data folder"))?;
-    let topology = Topology::open(folder.path(), &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
+    let topology = Topology::look(folder.path(), &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
     let stores = look::stores(config, folder.path()).await?;
     let journal_folder = folder.file(app::JOURNAL_FOLDER);
     // It is looked at and not opened: that would cut a torn tail off.

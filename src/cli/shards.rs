@@ -61,7 +61,7 @@ pub(super) async fn plan(config: &Config, members: &[String], strategies: &[Stra
 /// The map and the stores; nothing is locked, so that a server may run.
 async fn open(config: &Config) -> Result<(Topology, Vec<Store>), CliError> {
     let folder = DataFolder::look(&config.data.dir).map_err(CliError::while_doing("find the data folder"))?;
-    let topology = Topology::open(&folder, &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
+    let topology = Topology::look(&folder, &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
     Ok((topology, look::stores(config, &folder).await?))
 }
 

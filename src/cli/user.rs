@@ -1,10 +1,10 @@
 //! `sosik user …`: what an operator does to users, beside a running server or without one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
-use super::{CliError, say};
-use crate::app;
+use super::{CliError, look, say};
 use crate::ledger::topology::Topology;
 use crate::substrate::store::Store;
 use crate::substrate::store::rows::{AccountRow, Needs, Role, Rows};
@@ -36,7 +36,7 @@ pub(super) struct Users<'config> {
 impl<'config> Users<'config> {
     pub(super) fn look(config: &'config Config) -> Result<Self, CliError> {
         let folder = DataFolder::look(&config.data.dir).map_err(CliError::while_doing("open the data folder"))?;
-        let topology = Topology::open(&folder, &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
+        let topology = Topology::look(&folder, &config.shards).map_err(CliError::while_doing("read the map of shards"))?;
         Ok(Self { config, folder, topology, stores: HashMap::new() })
     }
 
@@ -80,8 +80,8 @@ impl<'config> Users<'config> {
     async fn store(&mut self, shard: ShardIndex) -> Result<&Store, CliError> {
         let member = &self.config.shards.members[usize::from(shard.0)];
         match self.stores.entry(shard) {
-            std::collections::hash_map::Entry::Occupied(open) => Ok(open.into_mut()),
-            std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(app::open_store(self.config, member, &self.folder).await?)),
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(look::store(self.config, member, &self.folder).await?)),
         }
     }
 

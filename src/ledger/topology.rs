@@ -101,6 +101,15 @@ impl Topology {
         Ok(configured)
     }
 
+    /// As [`Topology::open`], and nothing is stored: for who only reads.
+    pub fn look(folder: &Path, shards: &Shards) -> Result<Self, TopologyError> {
+        let configured = Self::of(shards);
+        match Self::read(&folder.join(FILE))? {
+            Some(stored) => stored.reconcile(&configured),
+            None => Ok(configured),
+        }
+    }
+
     /// The stored topology, if the configured one places in the same way over the same members. A directory keeps its slots: they are not
     /// configured.
     pub fn reconcile(self, configured: &Self) -> Result<Self, TopologyError> {

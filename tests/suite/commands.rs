@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use sea_orm::ConnectionTrait;
+
 use crate::support::client::{Person, nonce};
 use crate::support::server::{Server, Settings};
 
@@ -65,6 +67,44 @@ async fn a_check_reads_what_waits_and_changes_nothing() {
 
     assert!(sound && output.contains("20 entries wait"), "{output}");
     assert_eq!(contents(&journal(&server)), before, "the check changed the journal");
+}
+
+#[tokio::test]
+async fn what_only_looks_stores_no_map_of_shards() {
+    let mut server = Server::start().await;
+    server.terminate().await;
+    let map = server.data().join("topology.json");
+    std::fs::remove_file(&map).expect("removed");
+
+    for command in [&["shards", "status"][..], &["shards", "plan", "--members", "s1,s2,s3,s4,s5"], &["fsck"]] {
+        let (done, output) = server.run(command);
+        assert!(done && !map.exists(), "{command:?}: {output}");
+    }
+}
+
+/// Beside a server that runs, and was started from the release before.
+#[tokio::test]
+async fn tokens_and_roles_are_given_on_the_present_schema_alone() {
+    let server = Server::start().await;
+    if server.databases.is_some() {
+        return;
+    }
+    let ann = Person::join(&server, "ann").await;
+    let steps = async |sql: &str| {
+        for shard in ["s1", "s2", "s3", "s4"] {
+            let file = sea_orm::Database::connect(format!("sqlite://{}", server.data().join(format!("{shard}.db")).display()));
+            let file = file.await.expect("opens");
+            file.execute_unprepared(sql).await.expect("a change");
+            file.close().await.expect("closed");
+        }
+    };
+    assert!(server.run(&["token", &ann.name]).0);
+    steps("DELETE FROM seaql_migrations WHERE version = (SELECT max(version) FROM seaql_migrations)").await;
+
+    for command in [["token", &ann.name].to_vec(), ["user", "admin", &ann.name].to_vec()] {
+        let (done, output) = server.run(&command);
+        assert!(!done && output.contains("older than this program"), "{command:?}: {output}");
+    }
 }
 
 #[tokio::test]

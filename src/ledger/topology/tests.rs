@@ -145,9 +145,13 @@ fn the_first_start_stores_the_topology_and_the_next_one_finds_it() {
     for strategy in STRATEGIES {
         let folder = folder.path().join(format!("{strategy:?}"));
         std::fs::create_dir(&folder).expect("makes a folder");
+        let looked_at = Topology::look(&folder, &shards(strategy, 4)).expect("looks");
+        assert!(!folder.join("topology.json").exists(), "a look has stored it");
         let first = Topology::open(&folder, &shards(strategy, 4)).expect("opens");
+        assert_eq!(looked_at, first);
         assert!(folder.join("topology.json").exists());
         assert_eq!(Topology::open(&folder, &shards(strategy, 4)).expect("opens again"), first);
+        Topology::look(&folder, &shards(strategy, 5)).expect_err("others are stored");
         assert_eq!((first.version(), first.strategy(), first.shards().count()), (1, strategy, 4));
     }
 }
