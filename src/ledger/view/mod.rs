@@ -113,12 +113,16 @@ impl View {
         Ok(Loaded { rows: subset(&shared.rows, needs), marks: None, position: None })
     }
 
-    /// What memory holds of a post, if that is enough for what is asked. A miss may have the post kept from then on.
+    /// What memory holds of a post, if that is enough for what is asked, and if readers are let in at all. A miss may have the post kept from
+    /// then on.
     fn hot_post(&self, post: PostId, viewer: Option<UserId>, pending: &[PendingWrite], freshness: Freshness) -> Option<Found> {
         if !pending.iter().all(|write| posts::is_about_post(&write.entry.command)) {
             return None;
         }
         let at = self.ledger.address_of(&Owner::Post(post));
+        if !self.ledger.shard(at.shard).reader.is_open() {
+            return None;
+        }
         let found = self.ledger.hot_posts.find(post, viewer, at, freshness);
         if found.is_some() && freshness == Freshness::Preview {
             self.ledger.shard(at.shard).reader.note_newest();

@@ -424,6 +424,24 @@ fn a_post_that_is_kept_in_memory_follows_what_is_committed_and_what_is_pending()
     });
 }
 
+/// A reader of the shard's former primary may have seen more than memory holds.
+#[test]
+fn memory_shows_no_post_of_a_shard_that_readers_are_not_let_into() {
+    let _no_faults = FailScenario::setup();
+    runtime().block_on(async {
+        let mut town = Town::with_users(2).await;
+        town.write(ALICE, create(POST));
+        town.finish().await;
+        keep_hot(&town).await;
+        let home = town.ledger.address_of(&Owner::Post(POST));
+        town.ledger.shard(home.shard).reader.reopening().wait_for([(home.lane, Position(u64::MAX))].into());
+
+        let shown = town.view.post(Some(BOB), POST).await;
+
+        assert!(matches!(shown, Err(ViewError::Unavailable { .. })), "{shown:?}");
+    });
+}
+
 #[cfg(feature = "faults")]
 #[test]
 fn a_post_that_is_kept_in_memory_is_read_again_after_a_commit_whose_answer_never_came() {
