@@ -215,7 +215,7 @@ impl App {
             stream: Arc::clone(&streams.desk),
             planning: Planning::new(runtime, &draining),
             telemetry,
-            bounds: (config.write.workers_min, config.write.workers_max),
+            bounds: actors::adaptive_bounds(&config),
             bytes_max: config.journal.max_bytes,
             draining: Arc::clone(&draining),
             deciding: tokio::sync::Mutex::default(),

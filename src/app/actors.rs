@@ -174,11 +174,37 @@ fn dispatcher(arbiter: &ArbiterHandle, parts: &DispatcherParts, shard: &Shard, l
 fn limiter(config: &Config) -> Limiter {
     match config.write.workers {
         Workers::Adaptive => {
-            let postgres = config.shards.members.first().is_some_and(Member::is_in_postgres);
-            // Batches without a connection would only wait for one.
-            let most = if postgres { config.write.workers_max.min(config.postgres.batches_max()) } else { config.write.workers_max };
-            Limiter::adaptive(config.write.workers_min.min(most), most)
+            let (least, most) = adaptive_bounds(config);
+            Limiter::adaptive(least, most)
         }
         Workers::Fixed(workers) => Limiter::fixed(workers),
+    }
+}
+
+/// The ends of the adaptive limit: batches without a connection would only wait for one.
+pub(super) fn adaptive_bounds(config: &Config) -> (u16, u16) {
+    let postgres = config.shards.members.first().is_some_and(Member::is_in_postgres);
+    let most = if postgres { config.write.workers_max.min(config.postgres.batches_max()) } else { config.write.workers_max };
+    (config.write.workers_min.min(most), most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::config::PostgresUrl;
+
+    #[test]
+    fn a_search_for_the_best_number_of_batches_ends_where_the_connections_do() {
+        let mut config = Config::default();
+        (config.write.workers_min, config.write.workers_max) = (14, 64);
+        config.postgres.writers = 16;
+        assert_eq!(adaptive_bounds(&config), (14, 64), "files have no connections that could run out");
+
+        let url = "postgres://sosik@db1/social_1";
+        assert!(PostgresUrl::is_meant(url));
+        for member in &mut config.shards.members {
+            url.clone_into(&mut member.url);
+        }
+        assert_eq!(adaptive_bounds(&config), (12, 12));
     }
 }
