@@ -126,6 +126,13 @@ impl Places {
         }
     }
 
+    fn has(&self, position: Position) -> bool {
+        match self {
+            Self::One(place) => place.position == position,
+            Self::Many(places) => places.binary_search_by_key(&position, |place| place.position).is_ok(),
+        }
+    }
+
     fn to_vec(&self) -> Vec<Place> {
         match self {
             Self::One(place) => vec![*place],
@@ -247,7 +254,7 @@ impl Pending {
 
     fn is_filed(&self, key: (UserId, Topic), position: Position) -> bool {
         let stripe = lock(self.stripe(key));
-        stripe.get(&key).is_some_and(|places| places.as_slice().iter().any(|place| place.position == position))
+        stripe.get(&key).is_some_and(|places| places.has(position))
     }
 
     async fn entry(&self, place: Place) -> Result<Arc<Entry>, PendingError> {

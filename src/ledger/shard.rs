@@ -8,11 +8,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::settlement::Unsure;
-use super::shard_reader::{READ_PATIENCE, STANDBY_PATIENCE, ShardReader, Source};
+use super::shard_reader::{STANDBY_PATIENCE, ShardReader, Source};
 use super::standbys::Standbys;
 use super::view::ViewError;
 use crate::notify::{Unshown, Visible};
-use crate::substrate::store::{Snapshot, Store, StoreError};
+use crate::substrate::store::{READ_PATIENCE, Snapshot, Store, StoreError, in_time};
 use crate::support::chain::Chain;
 use crate::support::lock::lock;
 use crate::vocabulary::command::Entry;
@@ -218,10 +218,7 @@ impl Shard {
     /// hold up.
     pub async fn snapshot(&self) -> Result<Snapshot, ViewError> {
         self.assert_readable()?;
-        match tokio::time::timeout(READ_PATIENCE, self.store.snapshot()).await {
-            Ok(snapshot) => snapshot.map_err(|error| self.failed(&error)),
-            Err(_elapsed) => Err(self.unavailable()),
-        }
+        in_time(self.store.snapshot()).await.map_err(|error| self.failed(&error))
     }
 
     /// Looks up little in the newest state, on a thread that a disk may hold up: whoever asks may serve the clients of all shards. No place:
@@ -284,7 +281,7 @@ impl Shard {
             let position = if self.standbys.are_there() { Some(snapshot.log_position().await?) } else { None };
             Ok((found, position))
         };
-        let (found, position) = looked.await.map_err(|error| self.failed(&error))?;
+        let (found, position) = in_time(looked).await.map_err(|error| self.failed(&error))?;
         self.reader.note(None, position);
         Ok(found)
     }
@@ -298,7 +295,7 @@ impl Shard {
 
 /// A planted fault: the shard is as if it were gone.
 #[cfg_attr(not(feature = "faults"), expect(clippy::unnecessary_wraps, unused_variables, reason = "no fault exists in this build"))]
-pub(super) fn planted_outage(shard: &str) -> Result<(), StoreError> {
+pub fn planted_outage(shard: &str) -> Result<(), StoreError> {
     #[cfg(feature = "faults")]
     if crate::support::faults::is_unavailable(shard) {
         let source = std::io::Error::new(std::io::ErrorKind::NotConnected, "a planted outage");

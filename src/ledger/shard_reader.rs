@@ -18,7 +18,7 @@ use super::hot_posts::HotPosts;
 use super::reopening::Reopening;
 use super::standbys::Standbys;
 use crate::substrate::store::rows::{LaneRow, Needs, Rows, SourceLane};
-use crate::substrate::store::{LogPosition, ReadSide, Snapshot, Store, StoreError};
+use crate::substrate::store::{LogPosition, READ_PATIENCE, ReadSide, Snapshot, Store, StoreError};
 use crate::support::chain::Chain;
 use crate::support::faults::planted;
 use crate::vocabulary::ids::{Position, PostId, UserId};
@@ -28,9 +28,6 @@ pub use read_loop::ReadLoop;
 
 /// Reads of one shard that wait at once.
 const ASKS_MAX: usize = 1024;
-/// A shard that has not answered by then is treated as one that cannot be read.
-pub(super) const READ_PATIENCE: Duration = Duration::from_secs(2);
-
 /// What a standby has not answered by then the primary is asked.
 pub(super) const STANDBY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reader waits for a state as new as he has seen, and how soon it is looked for again.

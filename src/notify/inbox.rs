@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Ground;
 use crate::substrate::store::rows::Needs;
-use crate::substrate::store::{FIRST_EPOCH, Snapshot, StoreError};
+use crate::substrate::store::{FIRST_EPOCH, Snapshot, StoreError, in_time};
 use crate::vocabulary::entry::{EntryState, Epoch, InboxEntry, InboxState};
 use crate::vocabulary::ids::UserId;
 use crate::vocabulary::owner::Owner;
@@ -62,7 +62,8 @@ impl Inbox {
 
     /// Where an inbox stands: one row.
     pub async fn state(&self, user: UserId) -> Result<InboxState, StoreError> {
-        Ok(self.shown_state(&mut self.snapshot(user).await?, user).await?.0)
+        let read = async { Ok(self.shown_state(&mut self.snapshot(user).await?, user).await?.0) };
+        in_time(read).await
     }
 
     /// Where an inbox stands as far as it is shown, and the first entry that is not.
@@ -79,8 +80,8 @@ impl Inbox {
 
     /// Entries after `after` in their order, withdrawn places included.
     pub async fn after(&self, user: UserId, after: u64, limit: usize) -> Result<Vec<InboxEntry>, StoreError> {
-        let mut snapshot = self.snapshot(user).await?;
-        let mut entries = snapshot.inbox_after(user, after, limit as u64).await?;
+        let read = async { self.snapshot(user).await?.inbox_after(user, after, limit as u64).await };
+        let mut entries = in_time(read).await?;
         if let Some(unshown) = self.ground.unshown(self.ground.place(&Owner::Inbox(user))).and_then(|unshown| unshown.first_of(user)) {
             entries.retain(|entry| entry.seq < unshown);
         }
@@ -89,6 +90,10 @@ impl Inbox {
 
     /// A page of entries or groups.
     pub async fn page(&self, user: UserId, asked: PageAsked) -> Result<InboxPage, StoreError> {
+        in_time(self.page_of(user, asked)).await
+    }
+
+    async fn page_of(&self, user: UserId, asked: PageAsked) -> Result<InboxPage, StoreError> {
         let PageAsked { grouped, unread, before, limit } = asked;
         let mut snapshot = self.snapshot(user).await?;
         let (state, unshown) = self.shown_state(&mut snapshot, user).await?;
@@ -109,7 +114,8 @@ impl Inbox {
     /// What a user wants to hear of.
     pub async fn preferences(&self, user: UserId) -> Result<Preferences, StoreError> {
         let needs = Needs { preferences: vec![user], ..Needs::default() };
-        let mut rows = self.snapshot(user).await?.rows_load(&needs).await?;
+        let read = async { self.snapshot(user).await?.rows_load(&needs).await };
+        let mut rows = in_time(read).await?;
         Ok(rows.preferences.remove(&user).map(|row| row.preferences).unwrap_or_default())
     }
 

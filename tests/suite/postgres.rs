@@ -3,8 +3,9 @@
 //!
 //! Whole subjects of the suite, their controls with them, run on PostgreSQL with `SOSIK_SUITE_ON=postgres`; `./test` says which.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use crate::support::client::{PASSWORD, Person, nonce, within};
@@ -228,6 +229,31 @@ async fn a_database_is_refused_as_another_shard_and_as_that_of_another_journal_a
     let said = started_on(&mut server, 0, &others).await.expect("a refusal");
     assert!(said.contains("wanted is the shard s1 of a new journal"), "{said}");
     assert_eq!(number(&others, steps).await, before, "it was migrated");
+}
+
+/// How long a call may take that waits for a read: the read's time, and what a busy machine adds.
+const READ_WITHIN: Duration = Duration::from_secs(15);
+
+/// Catches reads that wait as long as a statement may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_the_database_holds_up_is_refused_in_time() {
+    let settings = Settings::default().with("postgres.lock_timeout", "1m").with("postgres.statement_timeout", "1m");
+    let Some(server) = Server::start_on_postgres(settings).await else { return };
+    let (ann, ben) = (Person::join(&server, "ann").await, Person::join(&server, "ben").await);
+    let post = ann.publish(&nonce()).await;
+    let mut sessions = Vec::new();
+    for shard in &server.postgres().0 {
+        let session = crate::support::databases::connect(&shard.url).await;
+        let lock = "BEGIN; LOCK TABLE inbox_states, relations, comments, sessions IN ACCESS EXCLUSIVE MODE";
+        session.execute_unprepared(lock).await.expect("the lock");
+        sessions.push(session);
+    }
+
+    for path in ["/v1/notifications".to_owned(), format!("/v1/posts/{post}/comments"), "/v1/auth/sessions".to_owned()] {
+        let began = Instant::now();
+        ben.get(&path).send().await.expect_problem(503, "unavailable");
+        assert!(began.elapsed() < READ_WITHIN, "{path} took {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

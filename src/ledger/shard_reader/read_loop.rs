@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Ask, Loaded, Marks, READ_PATIENCE, ReadFailed, Reply, Wanted};
+use super::{Ask, Loaded, Marks, ReadFailed, Reply, Wanted};
 use crate::ledger::hot_posts::{HotPosts, PEOPLE_MAX, WholePost};
 use crate::ledger::shard::planted_outage;
 use crate::substrate::store::rows::Needs;
-use crate::substrate::store::{ReadSide, StoreError, StoreErrorKind};
+use crate::substrate::store::{ReadSide, StoreError, StoreErrorKind, in_time};
 use crate::support::chain::Chain;
 use crate::vocabulary::ids::{PostId, UserId};
 use crate::vocabulary::owner::{LaneAddress, Owner, ShardIndex};
@@ -164,12 +164,6 @@ impl ReadLoop {
         let position = if self.is_one_of_several { Some(snapshot.log_position().await?) } else { None };
         Ok(Loaded { position, ..loaded })
     }
-}
-
-/// What is read, unless those who asked have given up: a shard that hangs must not hold those who ask later.
-async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let waited = READ_PATIENCE;
-    tokio::time::timeout(waited, read).await.unwrap_or(Err(StoreError::NoAnswer { waited }))
 }
 
 /// Ends when the shard can be read again.

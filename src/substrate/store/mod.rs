@@ -52,7 +52,7 @@ pub use lanes::LaneMove;
 pub use membership::{Joined, OfJournal, Wanted};
 pub use notices::{NoticeMark, NoticeStep};
 pub use pages::CommentOrder;
-pub use read_side::ReadSide;
+pub use read_side::{READ_PATIENCE, ReadSide, in_time};
 pub use shard::{Migrated, PURGE_ROWS_MAX, ShardIdentity, Store};
 pub use snapshot::Snapshot;
 pub use standby::{LogPosition, Standby};

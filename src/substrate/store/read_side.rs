@@ -15,6 +15,15 @@ use super::snapshot::Snapshot;
 use super::standby::{HERE_STANDS, LogPosition, log_position_in, one_row};
 use super::tenure::Chosen;
 
+/// A database that has not answered a caller's read by then is treated as one that cannot be read.
+pub const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is read, unless its caller has waited long enough: a server that hangs must not hold whoever asks.
+pub async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let waited = READ_PATIENCE;
+    tokio::time::timeout(waited, read).await.unwrap_or(Err(StoreError::NoAnswer { waited }))
+}
+
 /// Where a shard is read. Cheap to clone.
 #[derive(Clone)]
 pub struct ReadSide {

@@ -3,7 +3,9 @@
 use sea_orm::{ConnectionTrait, Database};
 
 use crate::substrate::store::rows::{Needs, Rows};
-use crate::substrate::store::{Backend, LaneMove, Store, StoreError, StoreErrorKind, StoreOptions, Tenure, look_at_primary};
+use crate::substrate::store::{
+    Backend, Chosen, LaneMove, OfJournal, Store, StoreError, StoreErrorKind, StoreOptions, Tenure, Wanted, look_at_primary,
+};
 use crate::vocabulary::ids::Position;
 use crate::vocabulary::owner::Lane;
 
@@ -25,12 +27,13 @@ fn one_like() -> Rows {
 /// The shard as one who expects the first epoch has it open, with so many connections that write at most: no others are made under another epoch.
 async fn under_the_first_epoch(shard: &TestShard, writers: u32) -> Store {
     let store = Store::open(&shard.backend, StoreOptions { writers, ..StoreOptions::default() }).await.expect("opens");
+    let wanted = Wanted { shard_name: "s1".to_owned(), journal: OfJournal::Any };
     let tenure = match &shard.backend {
-        Backend::Postgres(url) => look_at_primary(url, &StoreOptions::default()).await.expect("looks").tenure,
+        Backend::Postgres(url) => look_at_primary(url, &StoreOptions::default(), &wanted).await.expect("looks").tenure,
         Backend::Sqlite(_) => Tenure::default(),
     };
     assert_eq!(tenure.epoch, 1);
-    store.expect_tenure(tenure);
+    store.expect(Chosen { tenure, shard: wanted });
     store
 }
 
