@@ -192,7 +192,8 @@ let token = "";
 async function call(method, path, body) {
   const headers = { authorization: `Bearer ${token}`, ...(body && { "content-type": "application/json" }) };
   const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
-  const said = answer.status === 204 ? undefined : await answer.json();
+  const text = await answer.text();
+  const said = text === "" ? {} : JSON.parse(text);
   if (!answer.ok) throw new Error(said.errors?.[0]?.detail ?? said.detail ?? said.title);
   return said;
 }

@@ -13,13 +13,14 @@ use crate::api::admin::{
 };
 use crate::intake::{Intake, SubmitError};
 use crate::ledger::limiter::Limiter;
+use crate::ledger::shard::planted_outage;
 use crate::ledger::shard_plan::{ShardPlan, Wanted};
 use crate::ledger::write_supervisor::{Observation, Observe, SetWorkers};
 use crate::ledger::writes::Known;
 use crate::ledger::{Ledger, Shard, settlement, standbys};
 use crate::stream::desk::Desk;
-use crate::substrate::store::rows::{DeadLetterRow, Rows};
-use crate::substrate::store::{Store, StoreError};
+use crate::substrate::store::rows::{DeadLetterRow, LaneRow, Rows};
+use crate::substrate::store::{Snapshot, Store, StoreError, in_time};
 use crate::support::mailbox::{Gone, Mailbox, Refused};
 use crate::support::telemetry::Telemetry;
 use crate::vocabulary::command::Entry;
@@ -28,8 +29,6 @@ use crate::vocabulary::ids::WriteId;
 use crate::vocabulary::owner::{Owner, PlacementKey};
 use crate::vocabulary::rejection::Rejection;
 
-/// Dead letters that one shard is asked for at once.
-const LETTERS_PER_SHARD: u64 = 1000;
 const RETRY_AFTER_S: u64 = 2;
 
 pub(super) struct Operator {
@@ -77,15 +76,34 @@ impl Operator {
         Ok(kept.is_some_and(|kept| kept.rejection == Some(Rejection::Discarded)))
     }
 
-    /// The letter, and the shard that holds it.
+    /// The letter, and the shard that holds it. One that cannot be read may hold it, if none of the others does.
     async fn letter(&self, write: WriteId) -> Result<(&Shard, DeadLetterRow), OperationError> {
+        let mut missing = OperationError::NotFound;
         for shard in &self.ledger.shards {
-            let mut snapshot = shard.store.snapshot().await.map_err(unreadable)?;
-            if let Some(row) = snapshot.dead_letter(write).await.map_err(unreadable)? {
-                return Ok((shard, row));
+            match read(shard, async |snapshot| snapshot.dead_letter(write).await).await {
+                Ok(Some(row)) => return Ok((shard, row)),
+                Ok(None) => {}
+                Err(error) => missing = error,
             }
         }
-        Err(OperationError::NotFound)
+        Err(missing)
+    }
+
+    /// What each shard has of something that is listed. One that cannot be read is left out: its own report says so, and the others' must not
+    /// wait for it. If none can be read there is no list.
+    async fn of_each<T>(&self, look: impl AsyncFn(&Shard, &mut Snapshot) -> Result<Vec<T>, StoreError>) -> Result<Vec<T>, OperationError> {
+        let mut listed = Vec::new();
+        let mut unread = Vec::new();
+        for shard in &self.ledger.shards {
+            match read(shard, async |snapshot| look(shard, snapshot).await).await {
+                Ok(found) => listed.extend(found),
+                Err(error) => unread.push(error),
+            }
+        }
+        match unread.pop() {
+            Some(error) if unread.len() + 1 == self.ledger.shards.len() => Err(error),
+            _ => Ok(listed),
+        }
     }
 
     async fn forget_letter(&self, shard: &Shard, letter: &DeadLetterRow) -> Result<(), OperationError> {
@@ -117,16 +135,13 @@ impl Operations for Operator {
             let mut reports = Vec::new();
             for shard in &self.ledger.shards {
                 let observation = self.observe(shard).await?;
-                let letters = match shard.store.snapshot().await {
-                    Ok(mut snapshot) => snapshot.dead_letters_page(None, LETTERS_PER_SHARD).await.map_or(0, |letters| letters.len() as u64),
-                    Err(_unreadable) => 0,
-                };
+                let letters = read(shard, async |snapshot| snapshot.dead_letters_count().await).await;
                 reports.push(ShardReport {
                     index: shard.index.0,
                     name: shard.name.to_string(),
                     state: observation.down.unwrap_or_else(|| "serving".to_owned()),
                     pending: self.ledger.backlog.waiting_on(shard.index),
-                    dead_letters: letters,
+                    dead_letters: letters.unwrap_or_default(),
                     standbys: shard.standbys.reports().into_iter().map(standby_shown).collect(),
                 });
             }
@@ -137,20 +152,18 @@ impl Operations for Operator {
 
     fn lanes(&self) -> LocalBoxFuture<'_, Result<Vec<LaneReport>, OperationError>> {
         async move {
-            let mut reports = Vec::new();
             let durable = self.ledger.journal.durable();
-            for shard in &self.ledger.shards {
-                let mut snapshot = shard.store.snapshot().await.map_err(unreadable)?;
-                let rows = snapshot.lanes().await.map_err(unreadable)?;
-                reports.extend(rows.into_iter().map(|row| LaneReport {
+            let reports = async |shard: &Shard, snapshot: &mut Snapshot| {
+                let report = |row: LaneRow| LaneReport {
                     shard: shard.name.to_string(),
                     lane: row.lane.0,
                     applied: row.applied.0,
                     relayed: row.relayed.0,
                     durable: durable.0,
-                }));
-            }
-            Ok(reports)
+                };
+                Ok(snapshot.lanes().await?.into_iter().map(report).collect())
+            };
+            self.of_each(reports).await
         }
         .boxed_local()
     }
@@ -211,13 +224,12 @@ impl Operations for Operator {
 
     fn dead_letters(&self, after: Option<WriteId>, limit: usize) -> LocalBoxFuture<'_, Result<Vec<DeadLetter>, OperationError>> {
         async move {
-            let mut letters = Vec::new();
-            for shard in &self.ledger.shards {
-                let mut snapshot = shard.store.snapshot().await.map_err(unreadable)?;
-                let rows = snapshot.dead_letters_page(None, LETTERS_PER_SHARD).await.map_err(unreadable)?;
-                letters.extend(rows.iter().map(|row| shown(shard, row)));
-            }
-            letters.retain(|letter| after.is_none_or(|after| letter.write > after));
+            // The oldest of all are among the oldest of each.
+            let page = async |shard: &Shard, snapshot: &mut Snapshot| {
+                let rows = snapshot.dead_letters_page(after, limit as u64).await?;
+                Ok(rows.iter().map(|row| shown(shard, row)).collect())
+            };
+            let mut letters: Vec<DeadLetter> = self.of_each(page).await?;
             letters.sort_by_key(|letter| letter.write);
             letters.truncate(limit);
             Ok(letters)
@@ -266,6 +278,15 @@ impl Operations for Operator {
         }
         .boxed_local()
     }
+}
+
+/// Looks into one shard's database, if it answers in time.
+async fn read<T>(shard: &Shard, look: impl AsyncFn(&mut Snapshot) -> Result<T, StoreError>) -> Result<T, OperationError> {
+    let looked = async {
+        planted_outage(&shard.name)?;
+        look(&mut shard.store.snapshot().await?).await
+    };
+    in_time(looked).await.map_err(unreadable)
 }
 
 fn shown(shard: &Shard, row: &DeadLetterRow) -> DeadLetter {

@@ -201,8 +201,8 @@ pub(super) async fn open(config: &Config, folder: &Path, reads_run_on: &Handle) 
         let (reader, reads) = ShardReader::new(Arc::clone(&name), at, store.clone(), Arc::clone(&standbys), &hot_posts);
         let shard = Shard::new(at, Arc::clone(&name), store, reader, standbys, reads_run_on.clone());
         let doing = || StartError::while_doing::<StoreError>(&format!("read the dead letters of the shard {name}"));
-        let letters = shard.store.snapshot().await.map_err(doing())?.dead_letters_page(None, 1).await.map_err(doing())?;
-        letters.iter().for_each(|newest| shard.has_letter(newest.write));
+        let newest = shard.store.snapshot().await.map_err(doing())?.dead_letter_newest().await.map_err(doing())?;
+        newest.into_iter().for_each(|write| shard.has_letter(write));
         if identity.journal.is_none() {
             let joining = StartError::while_doing::<StoreError>(&format!("join the shard {name}"));
             shard.store.join(journal.id().0, &name).await.map_err(joining)?;

@@ -162,6 +162,29 @@ async fn a_discarded_dead_letter_is_rejected_for_good() {
     }
 }
 
+/// One shard that is down must not hide the letters of the others.
+#[tokio::test]
+async fn dead_letters_are_listed_and_found_beside_a_shard_that_is_down() {
+    let down = tempfile::NamedTempFile::new().expect("a file");
+    let fault = format!("return({})", down.path().display());
+    let buried = Buried::under(poisoned().fault((faults::SHARD_UNAVAILABLE, &fault))).await;
+    let letter = format!("/admin/dead-letters/{}", buried.write());
+    let at = buried.operator.admin_call(Method::GET, &letter).send().await.expect(200).text_at("/shard");
+    let unknown = format!("/admin/dead-letters/{}", buried.post());
+    let unknown = async || buried.operator.admin_call(Method::GET, &unknown).send().await.status;
+    assert_eq!(unknown().await, 404);
+
+    for other in ["s1", "s2", "s3", "s4"].into_iter().filter(|name| *name != at) {
+        std::fs::write(down.path(), other).expect("written");
+        assert_eq!(buried.letters().await, [buried.write()]);
+        assert_eq!(buried.operator.admin_call(Method::GET, &letter).send().await.expect(200).text_at("/shard"), at);
+        assert_eq!(unknown().await, 503, "the shard that is down may hold it");
+        let lanes = buried.operator.admin_call(Method::GET, "/admin/lanes").send().await.expect(200).json["items"].take();
+        let lanes = lanes.as_array().expect("lanes").clone();
+        assert!(!lanes.is_empty() && lanes.iter().all(|lane| lane["shard"] != other));
+    }
+}
+
 #[tokio::test]
 async fn a_dead_letter_is_rejected_though_an_operator_is_faster_than_the_worker_that_wrote_it() {
     let gate = Gate::closed();

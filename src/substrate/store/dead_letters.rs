@@ -91,13 +91,24 @@ pub(super) async fn one(link: &Link, write: WriteId) -> Result<Option<DeadLetter
     Ok(link.load::<DeadLetters>(vec![write]).await?.pop().map(|(_, row)| row))
 }
 
-/// Newest first.
-pub(super) async fn page(link: &Link, before: Option<WriteId>, limit: u64) -> Result<Vec<DeadLetterRow>, StoreError> {
+/// Oldest first.
+pub(super) async fn page(link: &Link, after: Option<WriteId>, limit: u64) -> Result<Vec<DeadLetterRow>, StoreError> {
     let mut query = all();
-    if let Some(before) = before {
-        query.and_where(Expr::col(dead_letters::Column::Write).lt(number(before.raw())));
+    if let Some(after) = after {
+        query.and_where(Expr::col(dead_letters::Column::Write).gt(number(after.raw())));
     }
-    read(link, &query.order_by(dead_letters::Column::Write, Order::Desc).limit(limit).take()).await
+    read(link, &query.order_by(dead_letters::Column::Write, Order::Asc).limit(limit).take()).await
+}
+
+pub(super) async fn newest(link: &Link) -> Result<Option<WriteId>, StoreError> {
+    let query = all().order_by(dead_letters::Column::Write, Order::Desc).limit(1).take();
+    Ok(read(link, &query).await?.pop().map(|row| row.write))
+}
+
+pub(super) async fn count(link: &Link) -> Result<u64, StoreError> {
+    let query = Query::select().expr(Expr::col(dead_letters::Column::Write).count()).from(dead_letters::Entity).take();
+    let rows = link.rows(&query).await?;
+    Ok(rows.first().map_or(Ok(0), |row| unsigned(row, 0))?)
 }
 
 pub(super) async fn of_author(link: &Link, author: UserId, limit: u64) -> Result<Vec<DeadLetterRow>, StoreError> {

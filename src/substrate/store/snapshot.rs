@@ -49,9 +49,19 @@ impl Snapshot {
         events::after(&self.link, lane, after, rows_max).await
     }
 
-    /// Newest first.
-    pub async fn dead_letters_page(&mut self, before: Option<WriteId>, limit: u64) -> Result<Vec<DeadLetterRow>, StoreError> {
-        dead_letters::page(&self.link, before, limit).await
+    /// Oldest first.
+    pub async fn dead_letters_page(&mut self, after: Option<WriteId>, limit: u64) -> Result<Vec<DeadLetterRow>, StoreError> {
+        dead_letters::page(&self.link, after, limit).await
+    }
+
+    /// The latest write that is a dead letter.
+    pub async fn dead_letter_newest(&mut self) -> Result<Option<WriteId>, StoreError> {
+        dead_letters::newest(&self.link).await
+    }
+
+    /// How many dead letters there are.
+    pub async fn dead_letters_count(&mut self) -> Result<u64, StoreError> {
+        dead_letters::count(&self.link).await
     }
 
     pub async fn dead_letter(&mut self, write: WriteId) -> Result<Option<DeadLetterRow>, StoreError> {

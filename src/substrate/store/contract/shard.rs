@@ -190,9 +190,12 @@ async fn dead_letters_are_kept_whole_and_found_by_their_author(shard: TestShard)
     tx.commit().await.expect("commits");
     let mut snapshot = shard.store.snapshot().await.expect("a snapshot");
 
-    assert_eq!(snapshot.dead_letters_page(None, 9).await.expect("a page"), [garbage.clone(), readable.clone()]);
-    assert_eq!(snapshot.dead_letters_page(None, 1).await.expect("a page"), std::slice::from_ref(&garbage));
-    assert_eq!(snapshot.dead_letters_page(Some(garbage.write), 1).await.expect("a page"), std::slice::from_ref(&readable));
+    assert_eq!(snapshot.dead_letters_page(None, 9).await.expect("a page"), [readable.clone(), garbage.clone()]);
+    assert_eq!(snapshot.dead_letters_page(None, 1).await.expect("a page"), std::slice::from_ref(&readable));
+    assert_eq!(snapshot.dead_letters_page(Some(readable.write), 1).await.expect("a page"), std::slice::from_ref(&garbage));
+    assert_eq!(snapshot.dead_letters_page(Some(garbage.write), 1).await.expect("a page"), []);
+    assert_eq!(snapshot.dead_letters_count().await.expect("a number"), 2);
+    assert_eq!(snapshot.dead_letter_newest().await.expect("a write"), Some(garbage.write));
     assert_eq!(snapshot.dead_letter(readable.write).await.expect("asks"), Some(readable.clone()));
     assert_eq!(snapshot.dead_letters_of(user(1), 9).await.expect("asks"), std::slice::from_ref(&readable));
     assert_eq!(snapshot.dead_letters_of(user(2), 9).await.expect("asks"), []);
