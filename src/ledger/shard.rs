@@ -295,7 +295,7 @@ impl Shard {
 
 /// A planted fault: the shard is as if it were gone.
 #[cfg_attr(not(feature = "faults"), expect(clippy::unnecessary_wraps, unused_variables, reason = "no fault exists in this build"))]
-pub fn planted_outage(shard: &str) -> Result<(), StoreError> {
+pub(crate) fn planted_outage(shard: &str) -> Result<(), StoreError> {
     #[cfg(feature = "faults")]
     if crate::support::faults::is_unavailable(shard) {
         let source = std::io::Error::new(std::io::ErrorKind::NotConnected, "a planted outage");

@@ -20,6 +20,7 @@ mod support;
 mod accounts;
 mod actors;
 mod authorization;
+mod broken;
 mod commands;
 mod contract;
 mod controls;

@@ -339,12 +339,13 @@ async fn files_belong_to_their_owner_and_logs_hold_no_secret() {
     // What is refused stands in the log, too.
     let wrong_password = nonce();
     ann.signed_out().login(&ann.name, &wrong_password).await.expect(401);
-    let taken = ann.post("/v1/auth/password").json(&json!({"current_password": wrong_password, "new_password": secret_text}));
-    taken.send().await.expect(403);
+    let change = ann.post("/v1/auth/password").json(&json!({"current_password": wrong_password, "new_password": secret_text}));
+    change.send().await.expect(403);
     let bent_token = format!("{}x", ann.token.as_deref().expect("signed in"));
     ann.with_token(&bent_token).read_user("me").await.expect(401);
     ann.refresh(&format!("{}x", ann.refresh_token)).await.expect(401);
-    ann.get("/v1/users/me").header("Cookie", &format!("sosik-access={bent_token}")).send().await;
+    let by_cookie = ann.signed_out().get("/v1/users/me").header("Cookie", &format!("sosik-access={bent_token}"));
+    by_cookie.send().await.expect(401);
 
     for file in walk(&server.data()) {
         // The server replaces and removes files meanwhile.

@@ -6,6 +6,7 @@ pub(crate) mod facts;
 pub(crate) mod faults;
 pub(crate) mod followed;
 pub(crate) mod history;
+pub(crate) mod ill;
 pub(crate) mod inboxes;
 pub(crate) mod load;
 pub(crate) mod raw_socket;

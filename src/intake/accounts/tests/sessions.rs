@@ -243,6 +243,7 @@ async fn a_shard_that_decides_nothing_keeps_only_its_own_chores_waiting() {
     };
     tokio::select! {
         () = chores.run() => panic!("sign-in is still there"),
+        () = tokio::time::sleep(6 * DECIDE_WITHIN) => panic!("it waits for the stopped shard"),
         () = done => {}
     }
 

@@ -5,22 +5,20 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::ledger::blocks::BlockSet;
-use crate::ledger::hot_posts::Freshness;
 use crate::ledger::settlement;
 use crate::ledger::writes::{Known, Progress};
 use crate::substrate::bus::{self, Heard, Hint, Interest, PostNews};
 use crate::substrate::journal::Journal;
 use crate::vocabulary::command::Command;
-use crate::vocabulary::owner::Owner;
 use crate::vocabulary::rejection::Rejection;
 use crate::vocabulary::relation::FollowNotify;
 use crate::vocabulary::text::{CommentBody, DisplayName, PostBody};
 
-const ALICE: UserId = UserId::from_raw(1);
-const BOB: UserId = UserId::from_raw(2);
-const POST: PostId = PostId::from_raw(1_000);
+pub(super) const ALICE: UserId = UserId::from_raw(1);
+pub(super) const BOB: UserId = UserId::from_raw(2);
+pub(super) const POST: PostId = PostId::from_raw(1_000);
 
-fn create(post: PostId) -> Command {
+pub(super) fn create(post: PostId) -> Command {
     Command::CreatePost { post, body: PostBody::parse("hello").expect("a body") }
 }
 
@@ -28,7 +26,7 @@ fn delete_at(revision: u64) -> Command {
     Command::DeletePost { post: POST, if_revision: Some(Position(revision)) }
 }
 
-fn reply(raw: u64) -> Command {
+pub(super) fn reply(raw: u64) -> Command {
     let body = CommentBody::parse("hm").expect("a body");
     Command::CreateComment { post: POST, comment: comment(raw), parent: None, body }
 }
@@ -385,123 +383,4 @@ fn a_feed_is_whole_or_refused_wherever_a_shard_goes() {
         }
         assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
     });
-}
-
-/// How many likes a post has, and whether he is among them, as somebody reads it.
-async fn likes_seen(town: &Town, viewer: UserId) -> (u64, bool) {
-    let post = town.view.post(Some(viewer), POST).await.expect("the post");
-    (post.likes, post.viewer.is_some_and(|viewer| viewer.liked))
-}
-
-/// Reads the post until it is kept in memory.
-async fn keep_hot(town: &Town) {
-    let home = town.ledger.address_of(&Owner::Post(POST));
-    for _ in 0..1_000 {
-        let _post = town.view.post(Some(BOB), POST).await.expect("the post");
-        if town.ledger.hot_posts.find(POST, Some(BOB), home, Freshness::Read).is_some() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("the post was never kept");
-}
-
-#[test]
-fn a_post_that_is_kept_in_memory_follows_what_is_committed_and_what_is_pending() {
-    let _no_faults = FailScenario::setup();
-    runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
-
-        let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
-        assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (0, false)), "pending");
-        town.apply(town.home(BOB, &like.command), 1).await;
-        assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (1, false)), "committed");
-        town.write(BOB, reply(5));
-        assert_eq!(town.view.post(Some(BOB), POST).await.expect("the post").comments, 1, "an own comment counts at once");
-    });
-}
-
-/// A reader of the shard's former primary may have seen more than memory holds.
-#[test]
-fn memory_shows_no_post_of_a_shard_that_readers_are_not_let_into() {
-    let _no_faults = FailScenario::setup();
-    runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
-        let home = town.ledger.address_of(&Owner::Post(POST));
-        town.ledger.shard(home.shard).reader.reopening().wait_for([(home.lane, Position(u64::MAX))].into());
-
-        let shown = town.view.post(Some(BOB), POST).await;
-
-        assert!(matches!(shown, Err(ViewError::Unavailable { .. })), "{shown:?}");
-    });
-}
-
-#[cfg(feature = "faults")]
-#[test]
-fn a_post_that_is_kept_in_memory_is_read_again_after_a_commit_whose_answer_never_came() {
-    let _no_faults = FailScenario::setup();
-    runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
-
-        let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
-        town.apply_unheard(town.home(BOB, &like.command)).await;
-        assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (1, false)));
-        town.finish().await;
-        assert_eq!(likes_seen(&town, BOB).await, (1, true));
-    });
-}
-
-/// A like that is there already moves no version: beside a commit under way its answer rests on the database.
-#[cfg(feature = "faults")]
-#[test]
-fn a_write_that_changes_nothing_is_answered_with_no_older_version_than_was_read() {
-    let _no_faults = FailScenario::setup();
-    runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.write(BOB, Command::SetPostLike { post: POST, liked: true });
-        town.finish().await;
-        keep_hot(&town).await;
-        let others = town.write(ALICE, Command::SetPostLike { post: POST, liked: true });
-        town.apply_unheard(town.home(ALICE, &others.command)).await;
-        assert_eq!(town.view.post(Some(BOB), POST).await.expect("the post").version, others.position);
-
-        for again in [
-            Command::SetPostLike { post: POST, liked: true },
-            Command::SetSubscription { post: POST, mode: crate::vocabulary::command::SubscriptionMode::Muted },
-        ] {
-            let preview = town.view.preview(&town.entry(BOB, again)).await.expect("readable").expect("accepted");
-            let Seen::Post(answered) = town.view.seen(BOB, preview, Position(900)).await else { panic!("a post") };
-            assert_eq!((answered.version, answered.likes), (others.position, 2));
-        }
-    });
-}
-
-/// The fault that moving on is for: the author's like is gone from his eyes when its pending row is dropped.
-#[cfg(feature = "faults")]
-#[test]
-fn a_post_that_is_never_moved_on_is_found_out() {
-    let scenario = FailScenario::setup();
-    runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
-        fail::cfg("hot_posts::never_move_on", "return").expect("a fault");
-
-        let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
-        town.apply(town.home(BOB, &like.command), 1).await;
-
-        assert_eq!(likes_seen(&town, BOB).await, (0, false));
-    });
-    scenario.teardown();
 }

@@ -1,6 +1,7 @@
 //! The promise of the overlay, on real databases: overlay(snapshot k, own writes up to n) is the own view of snapshot n.
 
 mod cases;
+mod hot;
 mod observed;
 mod properties;
 
