@@ -1,7 +1,7 @@
 //! The composition root: picks the substrate, starts the stages bottom-up, and owns the order in which they stop.
 //!
-//! A checked configuration goes in, a running server comes out. Nothing listens before everything below it is recovered; on
-//! the way down the API stops first, then intake, then the workers finish the batch in hand.
+//! A checked configuration goes in, a running server comes out. Nothing is answered before everything below it is
+//! recovered. On the way down the API stops first, then intake, then the workers finish the batch in hand.
 
 mod account_ledger;
 mod actors;
@@ -70,7 +70,6 @@ use crate::vocabulary::ids::Position;
 
 use account_ledger::LedgerForAccounts;
 use actors::Actors;
-use doors::Doors;
 use notices::Notices;
 use operations::Operator;
 use planning::Planning;
@@ -129,7 +128,7 @@ pub struct App {
 }
 
 impl App {
-    /// Recovers what is in the data folder and starts to listen. To be called inside an actix `System`.
+    /// Recovers what is in the data folder, and serves it. To be called inside an actix `System`.
     pub async fn start(
         config: Config,
         telemetry: Arc<Telemetry>,
@@ -143,7 +142,7 @@ impl App {
         let ids = IdMaker::open(folder.path(), claim, Arc::clone(&clock)).map_err(StartError::while_doing("open the ids"))?;
         let ids = Arc::new(ids);
         let topology = Topology::open(folder.path(), &config.shards).map_err(StartError::while_doing("open the map of shards"))?;
-        let doors = Doors::bind(&config.server)?;
+        let listeners = doors::listen(&config.server)?;
 
         let opened = shards::open(&config, folder.path(), &groups.reads).await?;
         let map = Arc::new(ArcSwap::from_pointee(topology.clone()));
@@ -202,7 +201,12 @@ impl App {
         let inbox = Inbox::new(ground, journal_id.0, ledger.shards.iter().map(epoch));
         let above = Above {
             door: Arc::new(StreamDoor(Arc::clone(&accounts))),
-            inboxes: Arc::new(StreamInboxes { inbox: inbox.clone(), view: view.clone(), intake: intake.clone() }),
+            inboxes: Arc::new(StreamInboxes {
+                inbox: inbox.clone(),
+                view: view.clone(),
+                intake: intake.clone(),
+                runtime: groups.reads.clone(),
+            }),
             pages: Arc::new(StreamPages(view.clone())),
         };
         let streams = Streams::start(above, &config.stream, ledger.bus.as_ref(), &clock);
@@ -233,13 +237,13 @@ impl App {
             has_standbys: config.shards.members.iter().any(|member| !member.replicas.is_empty()),
             settings: Settings::of(&config.server, &config.api),
         });
-        Self::listen(services, doors, ledger, actors, streams, draining, start_again, folder)
+        Self::serve(services, listeners, ledger, actors, streams, draining, start_again, folder)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the composition root hands over what it has made")]
-    fn listen(
+    fn serve(
         services: Arc<Services>,
-        doors: Doors,
+        (public, admin): (TcpListener, TcpListener),
         ledger: Arc<Ledger>,
         actors: Actors,
         streams: Streams,
@@ -247,7 +251,6 @@ impl App {
         start_again: Arc<Notify>,
         folder: DataFolder,
     ) -> Result<Self, StartError> {
-        let (public, admin) = doors.open()?;
         let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::while_doing("read the bound address"));
         let (public_address, admin_address) = (address(&public)?, address(&admin)?);
         let workers = std::thread::available_parallelism().map_or(1, usize::from);

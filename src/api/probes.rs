@@ -17,7 +17,7 @@ pub(super) async fn get_livez() -> HttpResponse {
     reply::text(TEXT, *b"ok\n")
 }
 
-/// `GET /readyz`: 503 once it drains, or when a part of it has stopped. Nobody can ask while it starts.
+/// `GET /readyz`: 503 once it drains, or when a part of it has stopped. Who asks while it starts waits for the answer.
 pub(super) async fn get_readyz(services: Data<Services>) -> Result<HttpResponse, Problem> {
     match services.operations.unready() {
         None => Ok(reply::text(TEXT, *b"ready\n")),

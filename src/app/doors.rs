@@ -1,10 +1,10 @@
-//! The two sockets that clients and operators come in by: taken at the beginning, so that nobody else takes them, and listened on when all below
-//! them is recovered. Until then a connection is refused, which a balancer's check of the port understands.
+//! The two sockets that clients and operators come in by. They are listened on from the beginning, so that nobody else takes the addresses, and
+//! nobody is turned away by a start: whoever connects before all below is recovered waits in the kernel for his answer.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::sockopt;
 
 use super::StartError;
 use crate::support::config::Server;
@@ -17,45 +17,22 @@ const KERNEL_SEND_BYTES: usize = 128 * 1024;
 /// (`net.core.somaxconn`).
 const UNACCEPTED_MAX: i32 = 4096;
 
-/// Bound, and not listened on.
-#[derive(Debug)]
-pub(super) struct Doors {
-    public: TcpListener,
-    admin: TcpListener,
-}
-
-impl Doors {
-    /// Takes both addresses. Fails where one is taken, with the key that names it.
-    pub(super) fn bind(server: &Server) -> Result<Self, StartError> {
-        let bind = |key: &str, address| {
-            bound(address).map_err(StartError::while_doing(&format!("take {address}; another address goes into {key}")))
-        };
-        let (public, admin) = (bind("server.bind", server.bind)?, bind("server.admin_bind", server.admin_bind)?);
-        // Connections take these from the socket that accepts them (tcp(7)).
-        // A frame that follows another does not wait for the first one's acknowledgement, which a client may put off for 40 ms.
-        sockopt::set_tcp_nodelay(&public, true).map_err(StartError::while_doing("send at once"))?;
-        let set = || StartError::while_doing("bound what a client that reads nothing can hold");
-        sockopt::set_tcp_user_timeout(&public, UNREAD_MAX.as_millis() as u32).map_err(set())?;
-        sockopt::set_socket_send_buffer_size(&public, KERNEL_SEND_BYTES).map_err(set())?;
-        Ok(Self { public, admin })
-    }
-
-    /// Listens on both: the public one, and that of operators.
-    pub(super) fn open(self) -> Result<(TcpListener, TcpListener), StartError> {
-        for door in [&self.public, &self.admin] {
-            rustix::net::listen(door, UNACCEPTED_MAX).map_err(StartError::while_doing("listen"))?;
-        }
-        Ok((self.public, self.admin))
-    }
-}
-
-fn bound(address: SocketAddr) -> rustix::io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // The connections of a process that was here before may still be on their way out.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &address)?;
-    Ok(TcpListener::from(socket))
+/// Listens where clients connect, and where operators do. Fails where an address is taken, with the key that names it.
+pub(super) fn listen(server: &Server) -> Result<(TcpListener, TcpListener), StartError> {
+    let listen = |key: &str, address: SocketAddr| {
+        let doing = format!("listen on {address}; another address goes into {key}");
+        TcpListener::bind(address).map_err(StartError::while_doing(&doing))
+    };
+    let (public, admin) = (listen("server.bind", server.bind)?, listen("server.admin_bind", server.admin_bind)?);
+    // Connections take these from the socket that accepts them (tcp(7)).
+    // A frame that follows another does not wait for the first one's acknowledgement, which a client may put off for 40 ms.
+    sockopt::set_tcp_nodelay(&public, true).map_err(StartError::while_doing("send at once"))?;
+    let set = || StartError::while_doing("bound what a client that reads nothing can hold");
+    sockopt::set_tcp_user_timeout(&public, UNREAD_MAX.as_millis() as u32).map_err(set())?;
+    sockopt::set_socket_send_buffer_size(&public, KERNEL_SEND_BYTES).map_err(set())?;
+    // It listens already, for 128: a crowd that comes back at once is more.
+    rustix::net::listen(&public, UNACCEPTED_MAX).map_err(StartError::while_doing("listen for a crowd"))?;
+    Ok((public, admin))
 }
 
 #[cfg(test)]
@@ -71,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_connection_sends_at_once_what_it_is_given() {
-        let (public, _admin) = Doors::bind(&anywhere()).expect("binds").open().expect("listens");
+        let (public, _admin) = listen(&anywhere()).expect("listens");
 
         let client = TcpStream::connect(public.local_addr().expect("an address")).expect("connects");
         let (connection, _) = public.accept().expect("accepts");
@@ -81,21 +58,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_let_in_before_the_doors_open() {
-        let doors = Doors::bind(&anywhere()).expect("binds");
-        let address = doors.public.local_addr().expect("an address");
-
-        assert_eq!(TcpStream::connect(address).expect_err("closed").kind(), std::io::ErrorKind::ConnectionRefused);
-        let _open = doors.open().expect("listens");
-        TcpStream::connect(address).expect("open");
-    }
-
-    #[test]
     fn an_address_that_is_taken_is_named_with_its_key() {
-        let (_public, admin) = Doors::bind(&anywhere()).expect("binds").open().expect("listens");
+        let (_public, admin) = listen(&anywhere()).expect("listens");
         let taken = admin.local_addr().expect("an address");
 
-        let refused = Doors::bind(&Server { admin_bind: taken, ..anywhere() }).expect_err("it is taken").to_string();
+        let refused = listen(&Server { admin_bind: taken, ..anywhere() }).expect_err("it is taken").to_string();
 
         assert!(refused.contains(&taken.to_string()) && refused.contains("server.admin_bind"), "{refused}");
     }

@@ -8,8 +8,6 @@ use crate::api::ports::{NotificationPage, Notifications};
 use crate::ledger::view::{View, ViewError};
 use crate::notify::Inbox;
 use crate::notify::inbox::PageAsked;
-use crate::substrate::store::{StoreError, StoreErrorKind};
-use crate::support::chain::Chain;
 use crate::vocabulary::ids::UserId;
 use crate::vocabulary::owner::Owner;
 use crate::vocabulary::preferences::Preferences;
@@ -18,7 +16,7 @@ use crate::vocabulary::preferences::Preferences;
 pub(super) struct Notices {
     pub(super) inbox: Inbox,
     pub(super) view: View,
-    /// Threads that have time for a page.
+    /// Threads that have time for a page, and that a disk may hold up.
     pub(super) runtime: Handle,
 }
 
@@ -27,7 +25,7 @@ impl Notifications for Notices {
         async move {
             let inbox = self.inbox.clone();
             // Groups are made of the whole inbox.
-            let read = move || async move { inbox.page(reader, asked).await.map_err(failed) };
+            let read = move || async move { inbox.page(reader, asked).await.map_err(ViewError::of_inbox) };
             let page = self.view.aside(&Owner::Inbox(reader), &self.runtime, read).await?;
             let items = self.view.notifications(reader, page.entries).await?;
             Ok(NotificationPage { items, next: page.next, state: page.state, epoch: self.inbox.epoch(reader) })
@@ -36,19 +34,20 @@ impl Notifications for Notices {
     }
 
     fn unread(&self, reader: UserId) -> LocalBoxFuture<'_, Result<u64, ViewError>> {
-        async move { self.inbox.state(reader).await.map(|state| state.unread).map_err(failed) }.boxed_local()
+        async move {
+            let inbox = self.inbox.clone();
+            let read = move || async move { inbox.state(reader).await.map_err(ViewError::of_inbox) };
+            Ok(self.view.aside(&Owner::Inbox(reader), &self.runtime, read).await?.unread)
+        }
+        .boxed_local()
     }
 
     fn preferences(&self, reader: UserId) -> LocalBoxFuture<'_, Result<Preferences, ViewError>> {
-        async move { self.inbox.preferences(reader).await.map_err(failed) }.boxed_local()
-    }
-}
-
-/// What a reader is told of a failed read; the log gets the cause.
-fn failed(error: StoreError) -> ViewError {
-    tracing::warn!(error = %Chain(&error), "an inbox could not be read");
-    match error.kind() {
-        StoreErrorKind::Unavailable => ViewError::Unavailable { shard: "of the inbox".to_owned() },
-        _ => ViewError::Internal(Box::new(error)),
+        async move {
+            let inbox = self.inbox.clone();
+            let read = move || async move { inbox.preferences(reader).await.map_err(ViewError::of_inbox) };
+            self.view.aside(&Owner::Inbox(reader), &self.runtime, read).await
+        }
+        .boxed_local()
     }
 }

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use tokio::runtime::Handle;
 
 use super::above::{json, refusal, refusal_of};
 use crate::api::notification_shapes::Notification;
-use crate::api::problem::{Problem, ProblemName};
+use crate::api::problem::Problem;
 use crate::intake::{Intake, Submission, Wish};
 use crate::ledger::view::{View, ViewError};
 use crate::notify::Inbox;
 use crate::stream::ports::{Entry, Inboxes, Refusal, SharedLine, Standing};
-use crate::substrate::store::{StoreError, StoreErrorKind};
-use crate::support::chain::Chain;
 use crate::vocabulary::entry::{EntryState, InboxEntry, InboxLine, ReadMark};
 use crate::vocabulary::ids::{NotificationId, UserId};
+use crate::vocabulary::owner::Owner;
 
 /// A read mark is decided this soon, or its client hears of it by the event alone.
 const MARK_WAIT: Duration = Duration::from_secs(5);
@@ -28,12 +28,26 @@ pub struct StreamInboxes {
     pub inbox: Inbox,
     pub view: View,
     pub intake: Intake,
+    /// Threads that a disk may hold up: those of sockets serve the clients of all shards.
+    pub runtime: Handle,
+}
+
+impl StreamInboxes {
+    async fn aside<T, R>(&self, user: UserId, read: impl FnOnce() -> R + Send + 'static) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<T, ViewError>>,
+    {
+        self.view.aside(&Owner::Inbox(user), &self.runtime, read).await.map_err(refusal)
+    }
 }
 
 impl Inboxes for StreamInboxes {
     fn standing(&self, user: UserId) -> LocalBoxFuture<'_, Result<Standing, Refusal>> {
         async move {
-            let state = self.inbox.state(user).await.map_err(unread)?;
+            let inbox = self.inbox.clone();
+            let read = move || async move { inbox.state(user).await.map_err(ViewError::of_inbox) };
+            let state = self.aside(user, read).await?;
             let epoch = self.inbox.epoch(user).to_string();
             Ok(Standing { epoch, seq: state.seq, min_seq: state.min_seq, unread: state.unread })
         }
@@ -42,13 +56,10 @@ impl Inboxes for StreamInboxes {
 
     fn after(&self, user: UserId, seq: u64, limit: usize) -> LocalBoxFuture<'_, Result<Vec<Entry>, Refusal>> {
         async move {
-            let (gone, shown): (Vec<InboxEntry>, Vec<InboxEntry>) = self
-                .inbox
-                .after(user, seq, limit)
-                .await
-                .map_err(unread)?
-                .into_iter()
-                .partition(|entry| entry.state == EntryState::Withdrawn);
+            let inbox = self.inbox.clone();
+            let read = move || async move { inbox.after(user, seq, limit).await.map_err(ViewError::of_inbox) };
+            let entries = self.aside(user, read).await?.into_iter();
+            let (gone, shown): (Vec<InboxEntry>, Vec<InboxEntry>) = entries.partition(|entry| entry.state == EntryState::Withdrawn);
             let mut entries: Vec<Entry> = gone.into_iter().map(|entry| Entry { seq: entry.seq, data: None }).collect();
             for view in self.view.notifications(user, shown).await.map_err(refusal)? {
                 entries.push(Entry { seq: view.entry.seq, data: Some(json(&Notification::from(&view))?) });
@@ -92,14 +103,4 @@ impl Inboxes for StreamInboxes {
     fn entry(&self, seq: u64, id: NotificationId, line: &str) -> String {
         format!(r#"{{"seq":{seq},"id":"{id}",{line}"#)
     }
-}
-
-/// What could not be read of an inbox; the log gets the cause.
-fn unread(error: StoreError) -> Refusal {
-    tracing::warn!(error = %Chain(&error), "an inbox could not be read for a stream");
-    let name = match error.kind() {
-        StoreErrorKind::Unavailable => ProblemName::Unavailable,
-        _ => ProblemName::Internal,
-    };
-    refusal_of(&Problem::new(name))
 }

@@ -1,6 +1,8 @@
 //! What a reader sees: objects with the reader's own pending writes laid over.
 
 pub use crate::substrate::store::CommentOrder as Order;
+use crate::substrate::store::{StoreError, StoreErrorKind};
+use crate::support::chain::Chain;
 use crate::support::error_kind::ErrorKind;
 use crate::vocabulary::Millis;
 use crate::vocabulary::command::SubscriptionMode;
@@ -103,6 +105,15 @@ pub enum ViewError {
 impl ViewError {
     /// Seconds after which a shard that cannot be read is worth another try.
     pub const RETRY_AFTER_S: u64 = 2;
+
+    /// What a reader is told of an inbox that could not be read; the log gets the cause.
+    pub fn of_inbox(error: StoreError) -> Self {
+        tracing::warn!(error = %Chain(&error), "an inbox could not be read");
+        match error.kind() {
+            StoreErrorKind::Unavailable => Self::Unavailable { shard: "of the inbox".to_owned() },
+            _ => Self::Internal(Box::new(error)),
+        }
+    }
 
     pub fn kind(&self) -> ErrorKind {
         match self {
