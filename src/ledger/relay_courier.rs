@@ -213,7 +213,7 @@ impl RelayCourier {
                     self.enter(&topology, lane, row.position, events);
                 }
                 Err(error) => {
-                    tracing::error!(shard = self.shard.0, lane = lane.0, position = %row.position, %error, "an event row cannot be read; the lane's relays stop here");
+                    tracing::error!(shard = %self.ledger.shard(self.shard).name, lane = lane.0, position = %row.position, %error, "an event row cannot be read; the lane's relays stop here");
                     self.stuck.insert(lane);
                     return;
                 }
@@ -227,7 +227,7 @@ impl RelayCourier {
     }
 
     fn try_later(&self, error: &StoreError, context: &mut Context<Self>) {
-        tracing::debug!(shard = self.shard.0, error = %Chain(error), "the courier tries again");
+        tracing::debug!(shard = %self.ledger.shard(self.shard).name, error = %Chain(error), "the courier tries again");
         context.run_later(RETRY_AFTER, Self::step);
     }
 
@@ -289,7 +289,7 @@ impl RelayCourier {
 
     /// A destination that lost what it had been told would refuse each delivery: it is not asked without a pause.
     fn rest(&mut self, destination: ShardIndex, context: &mut Context<Self>) {
-        tracing::warn!(shard = self.shard.0, destination = destination.0, "a destination was told something else than thought");
+        tracing::warn!(shard = %self.ledger.shard(self.shard).name, destination = %self.ledger.shard(destination).name, "a destination was told something else than thought");
         metrics::counter!("sosik_relay_cursors_moved_total").increment(1);
         self.resting.insert(destination);
         context.run_later(RETRY_AFTER, move |courier, context| {

@@ -131,6 +131,10 @@ impl NotificationDispatcher {
         self.parts.ground.store(shard).clone()
     }
 
+    fn name_of(&self, shard: ShardIndex) -> &str {
+        self.parts.ground.name(shard)
+    }
+
     fn visible(&self) -> &Visible {
         self.parts.ground.visible(self.shard)
     }
@@ -236,9 +240,9 @@ impl NotificationDispatcher {
     fn plan_failed(&self, error: &PlanError, context: &mut Context<Self>) {
         let is_down = matches!(error, PlanError::Store(store) if store.kind() == StoreErrorKind::Unavailable);
         if is_down {
-            tracing::debug!(shard = self.shard.0, error = %Chain(error), "who is to be told cannot be read; trying again");
+            tracing::debug!(shard = self.name_of(self.shard), error = %Chain(error), "who is to be told cannot be read; trying again");
         } else {
-            tracing::error!(shard = self.shard.0, error = %Chain(error), "who is to be told cannot be found out; trying again");
+            tracing::error!(shard = self.name_of(self.shard), error = %Chain(error), "who is to be told cannot be found out; trying again");
         }
         context.run_later(RETRY_AFTER, Self::step);
     }
@@ -295,7 +299,7 @@ impl NotificationDispatcher {
             match delivered {
                 Ok(Some(delivered)) => dispatcher.ended(destination, delivered, context),
                 Ok(None) | Err(_) => {
-                    tracing::error!(shard = destination.0, "a delivery was cut short; asking how far it came");
+                    tracing::error!(shard = dispatcher.name_of(destination), "a delivery was cut short; asking how far it came");
                     context.run_later(RETRY_AFTER, move |dispatcher, context| dispatcher.ask_cursors(destination, context));
                 }
             }
@@ -328,9 +332,9 @@ impl NotificationDispatcher {
 
     fn try_later(&mut self, destination: ShardIndex, error: &DeliveryError, context: &mut Context<Self>) {
         if error.is_down() {
-            tracing::debug!(shard = destination.0, error = %Chain(error), "inboxes cannot be reached; trying again");
+            tracing::debug!(shard = self.name_of(destination), error = %Chain(error), "inboxes cannot be reached; trying again");
         } else {
-            tracing::error!(shard = destination.0, error = %Chain(error), "inboxes were not told; trying again");
+            tracing::error!(shard = self.name_of(destination), error = %Chain(error), "inboxes were not told; trying again");
         }
         self.hold(destination, RETRY_AFTER, context);
     }
@@ -342,7 +346,7 @@ impl NotificationDispatcher {
         if planted("notify::before_visible") {
             self.see_too_early(context);
         }
-        let shard = self.parts.ground.name(self.shard);
+        let shard = self.name_of(self.shard);
         metrics::gauge!("sosik_notices_waiting", "shard" => shard.to_owned()).set(self.book.waiting() as f64);
         metrics::gauge!("sosik_lanes_untold", "shard" => shard.to_owned()).set(self.due_lanes().len() as f64);
         self.report(context);
@@ -390,7 +394,7 @@ impl NotificationDispatcher {
             match closed {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::debug!(shard = dispatcher.shard.0, error = %Chain(&error), "windows were not closed; trying again")
+                    tracing::debug!(shard = dispatcher.name_of(dispatcher.shard), error = %Chain(&error), "windows were not closed; trying again")
                 }
                 Err(error) => tracing::error!(%error, "closing windows was cut short"),
             }
@@ -411,7 +415,7 @@ impl NotificationDispatcher {
         context.spawn(forgotten.into_actor(self).map(|forgotten, dispatcher, _| {
             dispatcher.forgetting = false;
             if let Ok(Err(error)) = forgotten {
-                tracing::warn!(shard = dispatcher.shard.0, error = %Chain(&error), "old entries could not be taken away");
+                tracing::warn!(shard = dispatcher.name_of(dispatcher.shard), error = %Chain(&error), "old entries could not be taken away");
             }
         }));
     }

@@ -73,7 +73,7 @@ impl Revocations {
             }
             if let Err(error) = self.load_shard(ledger, shard, now).await {
                 tracing::warn!(
-                    shard = shard.0,
+                    shard.index = shard.0,
                     error = %Chain(&error),
                     "ended sessions not read: tokens of its users are refused"
                 );
