@@ -60,8 +60,7 @@ pub(super) async fn promote(config: &Config, name: &str, accept_loss: bool) -> R
 /// One that nobody has had. A promotion that was interrupted before it came to the database is finished under the epoch that it gave: the
 /// database would be two behind otherwise, and the next start could not tell it from one that was fenced off.
 fn epoch_after(found: Tenure, expected: Tenure) -> u64 {
-    let is_half_raised = found.timeline.is_some() && found.timeline == expected.timeline && found.epoch + 1 == expected.epoch;
-    if is_half_raised { expected.epoch } else { found.epoch.max(expected.epoch) + 1 }
+    if found.timeline.is_some() && found.is_half_raised(expected) { expected.epoch } else { found.epoch.max(expected.epoch) + 1 }
 }
 
 #[cfg(test)]

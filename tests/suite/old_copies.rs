@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::support::client::{PASSWORD, Person, nonce, within};
+use crate::support::client::{Person, nonce, within};
 use crate::support::history::Id;
 use crate::support::server::{Server, Settings, StartRefused};
 use crate::support::{faults, shards};
@@ -41,10 +41,7 @@ fn copy_files(from: &Path, to: &Path, shard: &str) {
 impl Copied {
     async fn make(settings: Settings) -> Self {
         let mut server = Server::start_with(settings.with("journal.max_bytes", "1MiB")).await;
-        let ann = Person::join(&server, "ann").await;
-        let (done, output) = server.run(&["user", "admin", &ann.name]);
-        assert!(done, "{output}");
-        let ann = ann.signed_in(&ann.login(&ann.name, PASSWORD).await.expect(200), &ann.name);
+        let ann = Person::join(&server, "ann").await.as_admin(&server).await;
         let place = async |id: &str| ann.get(&format!("/v1/ids/{id}")).send().await.expect(200).text_at("/shard");
         let home = place(&ann.id).await;
         // Elsewhere than its author, whose shard is told of it.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use crate::support::client::{PASSWORD, Person, nonce, within};
+use crate::support::client::{Person, nonce, within};
 use crate::support::faults;
+use crate::support::ill::Ill;
 use crate::support::server::{Server, Settings};
 
 /// Four bytes each: what fills a journal soon.
@@ -22,19 +23,15 @@ struct Owing {
     /// Two who live on the shard that will be gone.
     away: Vec<Person>,
     shard: String,
-    gone: tempfile::NamedTempFile,
+    gone: Ill,
 }
 
 impl Owing {
     async fn make(settings: Settings) -> Self {
-        let gone = tempfile::NamedTempFile::new().expect("a file");
-        let action = format!("return({})", gone.path().display());
-        let settings = settings.with("journal.max_bytes", "1MiB").fault((faults::SHARD_UNAVAILABLE, &action));
+        let gone = Ill::new();
+        let settings = settings.with("journal.max_bytes", "1MiB").fault((faults::SHARD_UNAVAILABLE, &gone.action()));
         let server = Server::start_with(settings).await;
-        let ann = Person::join(&server, "ann").await;
-        let (done, output) = server.run(&["user", "admin", &ann.name]);
-        assert!(done, "{output}");
-        let ann = ann.signed_in(&ann.login(&ann.name, PASSWORD).await.expect(200), &ann.name);
+        let ann = Person::join(&server, "ann").await.as_admin(&server).await;
         let place = async |id: &str| ann.get(&format!("/v1/ids/{id}")).send().await.expect(200).text_at("/shard");
         let home = place(&ann.id).await;
         // Later ids than hers, so that her shard decides who follows whom.
@@ -57,7 +54,7 @@ impl Owing {
     }
 
     fn set_gone(&self, gone: bool) {
-        std::fs::write(self.gone.path(), if gone { &self.shard } else { "" }).expect("it is written");
+        self.gone.set(if gone { &self.shard } else { "" });
     }
 
     async fn journal(&self, field: &str) -> i64 {

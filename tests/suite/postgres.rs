@@ -129,9 +129,7 @@ async fn the_commands_of_an_operator_work_on_postgresql() {
     let ann = Person::join(&server, "ann").await;
     ann.publish(&nonce()).await;
 
-    let (done, output) = server.run(&["user", "admin", &ann.name]);
-    assert!(done, "{output}");
-    let admin = ann.signed_in(&ann.login(&ann.name, PASSWORD).await.expect(200), &ann.name);
+    let admin = ann.as_admin(&server).await;
     admin.admin_call(reqwest::Method::GET, "/admin/shards").send().await.expect(200);
     let (done, token) = server.run(&["token", &ann.name]);
     assert!(done, "{token}");

@@ -34,6 +34,14 @@ pub struct Tenure {
     pub timeline: Option<u32>,
 }
 
+impl Tenure {
+    /// Whether this is the server that was taken over, and only its epoch is yet to be raised. What is expected is written first: a crash in between
+    /// leaves the new primary one behind.
+    pub fn is_half_raised(self, expected: Self) -> bool {
+        self.epoch + 1 == expected.epoch && self.timeline == expected.timeline
+    }
+}
+
 impl Default for Tenure {
     fn default() -> Self {
         Self { epoch: FIRST_EPOCH, timeline: None }
@@ -81,9 +89,7 @@ pub fn choose(sights: &[Option<PrimarySight>], expected: Option<Tenure>) -> Opti
         return latest.map(|(at, _)| Choice::Present(at));
     };
     let is_present = |tenure: Tenure| expected.timeline.is_none_or(|timeline| tenure.timeline == Some(timeline));
-    // The expectation is written before the epoch is raised: a crash in between leaves the new primary one behind.
-    let is_half_raised = |tenure: Tenure| tenure.epoch + 1 == expected.epoch && tenure.timeline == expected.timeline;
-    let carries = |tenure: Tenure| tenure.epoch == expected.epoch || is_half_raised(tenure) || planted("store::skip_epoch");
+    let carries = |tenure: Tenure| tenure.epoch == expected.epoch || tenure.is_half_raised(expected) || planted("store::skip_epoch");
     let present = candidates().find(|(_, tenure)| carries(*tenure) && is_present(*tenure));
     let chosen = present.or_else(|| candidates().find(|(_, tenure)| carries(*tenure)));
     chosen.map(|(at, tenure)| if is_present(tenure) { Choice::Present(at) } else { Choice::New(at) })

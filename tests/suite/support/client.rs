@@ -194,6 +194,13 @@ impl Person {
         self.post("/v1/auth/refresh").json(&json!({"refresh_token": refresh_token})).send().await
     }
 
+    /// The same person as an operator, beside the running server.
+    pub(crate) async fn as_admin(&self, server: &Server) -> Self {
+        let (made, output) = server.run(&["user", "admin", &self.name]);
+        assert!(made, "{output}");
+        self.signed_in(&self.login(&self.name, PASSWORD).await.expect(200), &self.name)
+    }
+
     /// The same client with the tokens of a sign-in answer.
     pub(crate) fn signed_in(&self, answer: &Answer, name: &str) -> Self {
         let id = answer.json.pointer("/user/id").and_then(Value::as_str).map_or_else(|| self.id.clone(), str::to_owned);

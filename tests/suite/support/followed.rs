@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::client::{PASSWORD, Person, nonce, within};
+use super::client::{Person, nonce, within};
 use super::databases::{Cluster, Databases, ShardDatabase, shared_cluster};
 use super::server::{Server, Settings};
 
@@ -116,9 +116,7 @@ impl Followed {
 
     /// Makes somebody an operator; what he calls from then on.
     pub(crate) async fn as_admin(&self, person: &Person) -> Person {
-        let (done, output) = self.server.run(&["user", "admin", &person.name]);
-        assert!(done, "{output}");
-        person.signed_in(&person.login(&person.name, PASSWORD).await.expect(200), &person.name)
+        person.as_admin(&self.server).await
     }
 
     /// Writes until the journal has given back what it holds now.

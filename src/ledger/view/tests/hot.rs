@@ -14,6 +14,15 @@ async fn likes_seen(town: &Town, viewer: UserId) -> (u64, bool) {
     (post.likes, post.viewer.is_some_and(|viewer| viewer.liked))
 }
 
+/// Alice's post is kept in memory.
+async fn town_with_a_hot_post() -> Town {
+    let mut town = Town::with_users(2).await;
+    town.write(ALICE, create(POST));
+    town.finish().await;
+    keep_hot(&town).await;
+    town
+}
+
 /// Reads the post until it is kept in memory.
 async fn keep_hot(town: &Town) {
     let home = town.ledger.address_of(&Owner::Post(POST));
@@ -31,10 +40,7 @@ async fn keep_hot(town: &Town) {
 fn a_post_that_is_kept_in_memory_follows_what_is_committed_and_what_is_pending() {
     let _no_faults = FailScenario::setup();
     runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
+        let mut town = town_with_a_hot_post().await;
 
         let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
         assert_eq!((likes_seen(&town, BOB).await, likes_seen(&town, ALICE).await), ((1, true), (0, false)), "pending");
@@ -50,10 +56,7 @@ fn a_post_that_is_kept_in_memory_follows_what_is_committed_and_what_is_pending()
 fn memory_shows_no_post_of_a_shard_that_readers_are_not_let_into() {
     let _no_faults = FailScenario::setup();
     runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
+        let town = town_with_a_hot_post().await;
         let home = town.ledger.address_of(&Owner::Post(POST));
         town.ledger.shard(home.shard).reader.reopening().wait_for([(home.lane, Position(u64::MAX))].into());
 
@@ -68,10 +71,7 @@ fn memory_shows_no_post_of_a_shard_that_readers_are_not_let_into() {
 fn a_post_that_is_kept_in_memory_is_read_again_after_a_commit_whose_answer_never_came() {
     let _no_faults = FailScenario::setup();
     runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
+        let mut town = town_with_a_hot_post().await;
 
         let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
         town.apply_unheard(town.home(BOB, &like.command)).await;
@@ -113,10 +113,7 @@ fn a_write_that_changes_nothing_is_answered_with_no_older_version_than_was_read(
 fn a_post_that_is_never_moved_on_is_found_out() {
     let scenario = FailScenario::setup();
     runtime().block_on(async {
-        let mut town = Town::with_users(2).await;
-        town.write(ALICE, create(POST));
-        town.finish().await;
-        keep_hot(&town).await;
+        let mut town = town_with_a_hot_post().await;
         fail::cfg("hot_posts::never_move_on", "return").expect("a fault");
 
         let like = town.write(BOB, Command::SetPostLike { post: POST, liked: true });
